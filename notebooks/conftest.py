@@ -1,0 +1,7 @@
+"""Checks that nbval does not make, see tests/notebook_checks.py."""
+
+import os
+
+from notebook_checks import pytest_runtest_call, pytest_runtest_setup  # noqa
+
+os.environ["TQDM_DISABLE"] = "1"  # progress is for people, not for outputs

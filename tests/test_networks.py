@@ -1,0 +1,80 @@
+"""The networks: right on unseen pictures, pixels in, logits out."""
+
+import inspect
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+from xai_utils import networks, photos, training
+
+
+def test_stickers_net_is_right_on_98_percent_of_unseen_pictures():
+    assert training.accuracy(networks.stickers_net(), n=5_000) >= 0.98
+
+
+def test_shipped_weights_are_small():
+    size = (networks.WEIGHTS / "stickers.weights.h5").stat().st_size
+    assert size < 2_000_000
+
+
+def test_training_learns_from_nothing():
+    """Two short epochs: well above the 10 % of guessing."""
+    model = training.train_stickers_net(pictures=2_000, epochs=6, verbose=0)
+    assert training.accuracy(model, n=500) > 0.2
+
+
+@pytest.mark.parametrize("name", [
+    "MobileNet", "MobileNetV2", "ResNet50V2", "VGG16", "DenseNet121",
+    "EfficientNetB0", "MobileNetV3Small", "Xception"])
+def test_photos_net_is_the_keras_model_on_prepared_pixels(name):
+    """Same seed, same random weights: only the preprocessing moved inside."""
+    build = getattr(keras.applications, name)
+    model = networks.photos_net(name, weights=None)
+    side = model.input_shape[1]
+    options = {"alpha": 0.75} if name == "MobileNet" else {}
+    plain = build(weights=None, classifier_activation=None, **options)
+    plain.set_weights(model.get_weights())
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (1, side, side, 3)).astype("float32")
+    prepare = inspect.getmodule(build).preprocess_input
+    expected = plain(prepare(pixels.copy())).numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = model(pixels).numpy()
+    assert found.shape == (1, 1000) and np.abs(expected).max() > 0
+    np.testing.assert_allclose(found, expected, rtol=1e-4,
+                               atol=1e-4 * np.abs(expected).max())
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+
+
+def test_photos_net_knows_the_samples(imagenet):
+    model = networks.photos_net()
+    names = networks.labels(model)
+    for sample, label, probability in (
+            ("chelsea", "Egyptian cat", 0.63), ("coffee", "espresso", 0.94),
+            ("motorcycle", "moped", 0.90), ("camera", "tripod", 0.99)):
+        scores = model(photos.sample(sample, 224)[None].astype("float32"))
+        p = keras.ops.softmax(scores).numpy()[0]
+        assert names[p.argmax()] == label
+        assert p.max() == pytest.approx(probability, abs=0.01)
+
+
+def test_weights_that_cannot_be_had_say_what_to_do(monkeypatch):
+    def offline(*_, **__):
+        raise Exception("URL fetch failure")
+    module = inspect.getmodule(keras.applications.MobileNet)
+    monkeypatch.setattr(module.file_utils, "get_file", offline)
+    with pytest.raises(RuntimeError, match="can't be had.*URL fetch.*copy"):
+        networks.photos_net()
+
+
+def test_labels_and_bad_names():
+    assert networks.labels(networks.stickers_net())[1] == "aeroplane"
+    x = keras.Input((4,))
+    with pytest.raises(ValueError, match="labels are known for"):
+        networks.labels(keras.Model(x, keras.layers.Dense(3)(x)))
+    for name in ("NoNet", "mobilenet", None):
+        with pytest.raises(ValueError, match="a model of keras.applications"):
+            networks.photos_net(name)

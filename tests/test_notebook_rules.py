@@ -1,0 +1,210 @@
+"""The rules that every notebook keeps, read off the stored files."""
+
+import base64
+import json
+import re
+from itertools import combinations
+from pathlib import Path
+
+import nbformat
+import pytest
+from notebook_checks import difference, figures
+
+ROOT = Path(__file__).parents[1]
+SLUG = "Gab314/xai-saliency-maps"
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+notebooks = pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def prose(path):
+    return [cell.source for cell in read(path).cells
+            if cell.cell_type == "markdown"]
+
+
+def texts(path):
+    """Everything that a cell's outputs print, `(cell number, text)`."""
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            yield cell.execution_count, "".join(
+                [output.get("text", ""), data.get("text/plain", "")])
+
+
+def test_there_are_notebooks_numbered_in_order():
+    numbers = [int(path.name[:2]) for path in PATHS]
+    assert numbers and numbers == sorted(set(numbers)) and numbers[0] == 0
+
+
+@notebooks
+def test_head(path):
+    head = prose(path)[0]
+    assert read(path).cells[0].cell_type == "markdown"
+    assert re.match(rf"# {path.name[:2]} · \S", head)
+    assert (f"(https://colab.research.google.com/github/{SLUG}/blob/main/"
+            f"notebooks/{path.name})") in head
+    assert f"](../images/{path.stem}.png)" in head
+    assert re.search(r"^\*\*[^*]+\?\*\*$", head, re.M), "the one question"
+    for part in "you can", "builds on", "Time:":
+        assert part in head
+
+
+@notebooks
+def test_parts_are_there(path):
+    headings = [line for text in prose(path) for line in text.splitlines()
+                if line.startswith("## ")]
+    for part in ("paper", "Step 1", "Check against the truth",
+                 "What this does not show", "Exercises", "On a photograph",
+                 "Summary"):
+        assert any(part in heading for heading in headings), part
+    everything = "\n".join(prose(path))
+    assert re.search(r"^\| symbol \|.*variable.*shape", everything, re.M)
+    assert everything.count("<details><summary>Solution") in (2, 3)
+    assert "## Summary" in prose(path)[-1] and "Next:" in prose(path)[-1]
+    summary = prose(path)[-1].split("## Summary")[1].split("\n\n")[1]
+    assert len(re.findall(r"^- ", summary, re.M)) == 3
+
+
+def test_setup_cell_is_the_same_everywhere_and_then_come_the_imports():
+    assert len({code_cells(path)[0].source for path in PATHS}) == 1
+    assert f'"https://github.com/{SLUG}"' in code_cells(PATHS[0])[0].source
+    for path in PATHS:
+        lines = code_cells(path)[1].source.splitlines()
+        assert all(re.match(r"(import|from|    \w|\)|$)", line)
+                   for line in lines), path.name
+        for cell in code_cells(path)[2:]:
+            assert not re.search(r"^(import|from) ", cell.source, re.M)
+
+
+@notebooks
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#\s]+)", "\n".join(prose(path))):
+        if not target.startswith("https://"):
+            assert (path.parent / target).is_file(), target
+
+
+def test_every_address_of_this_project_is_the_one_slug():
+    files = [*PATHS, *ROOT.glob("*.*"), *ROOT.glob("*/*.py")]
+    for path in filter(Path.is_file, files):
+        text = path.read_text(encoding="utf-8")
+        for owner in re.findall(
+                r"github(?:usercontent)?\.com/(?:github/)?([\w.-]+)/"
+                r"xai-saliency-maps", text):
+            assert owner == SLUG.split("/")[0], path.name
+
+
+@notebooks
+def test_run_from_top_to_bottom_and_stored(path):
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert path.stat().st_size <= 1_000_000
+    assert "widgets" not in read(path).metadata
+
+
+@notebooks
+def test_outputs_are_clean(path):
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr", cell.execution_count
+            assert not any("javascript" in kind or "widget" in kind
+                           for kind in output.get("data", {}))
+    for count, text in texts(path):
+        for what, pattern in {
+                "a time": r"\d\s?(s|ms|µs|sec|seconds|min)\b",
+                "a path": r"(/home/|/root/|/tmp/|/usr/|/Users/|[A-Z]:\\)",
+                "a memory address": r"0x[0-9a-fA-F]{6,}",
+                "a progress bar": r"\d%\||it/s",
+                "digits that another processor rounds otherwise":
+                    r"\d\.\d{5,}"}.items():
+            found = re.search(pattern, text)
+            assert not found, f"cell {count} prints {what}: {found[0]!r}"
+
+
+@notebooks
+def test_code_is_short_and_narrow(path):
+    for cell in code_cells(path):
+        lines = cell.source.splitlines()
+        assert len(lines) <= 15, cell.execution_count
+        assert max(map(len, lines)) <= 79, cell.execution_count
+        assert not lines[-1].rstrip().endswith(";"), cell.execution_count
+
+
+@notebooks
+def test_figures_have_captions_in_order_and_alt_text(path):
+    cells = read(path).cells
+    number = 0
+    for cell, below in zip(cells, cells[1:]):
+        drawn = [output for output in cell.get("outputs", [])
+                 if "image/png" in output.get("data", {})]
+        assert len(drawn) <= 1, "one figure a cell, each with its caption"
+        if drawn:
+            number += 1
+            assert below.source.startswith(f"**Figure {number}.** ")
+            alt = drawn[0].metadata.get("image/png", {}).get("alt", "")
+            assert len(alt) > 15, f"Figure {number} has no alt text"
+    assert number >= 4
+    for mentioned in re.findall(r"Figure (\d+)", "\n".join(prose(path))):
+        assert 1 <= int(mentioned) <= number
+    for alt, _ in re.findall(r"!\[(.*?)\]\((.*?)\)", "\n".join(prose(path))):
+        assert len(alt) > 10
+
+
+@notebooks
+def test_formulas_survive_github(path):
+    for text in prose(path):
+        assert "\\begin{align" not in text
+        lines = ["", *text.splitlines(), ""]
+        for before, line, after in zip(lines, lines[1:], lines[2:]):
+            if "$$" in line:
+                assert re.fullmatch(r"\$\$.+\$\$", line), line
+                assert before == after == "", line
+            elif "`" not in line:
+                assert line.count("$") % 2 == 0, line
+
+
+@notebooks
+def test_widgets_are_followed_by_a_static_figure(path):
+    cells = code_cells(path)
+    for cell, following in zip(cells, cells[1:]):
+        if re.search(r"widgets\.(H|V)Box", cell.source):
+            assert figures(following.outputs), following.execution_count
+
+
+@notebooks
+def test_figures_are_different_enough_to_be_told_apart(path):
+    """Else the comparison could not notice that two were swapped."""
+    drawn = [figure for cell in code_cells(path)
+             for figure in figures(cell.outputs)]
+    for first, second in combinations(drawn, 2):
+        assert difference(first, second)
+    for figure in drawn:
+        assert difference(figure, figure * 0 + 255), "a blank figure"
+
+
+def test_at_most_five_cells_are_not_compared():
+    marks = r"NBVAL_(IGNORE_OUTPUT|SKIP)|nbval-(ignore-output|skip)"
+    found = [cell for path in PATHS for cell in code_cells(path)
+             if re.search(marks, cell.source + json.dumps(cell.metadata))]
+    assert len(found) <= 5
+    for cell in found:
+        assert "# because" in cell.source
+
+
+def test_heads_show_the_figures_that_the_notebooks_draw():
+    for path in PATHS:
+        hero, = [cell for cell in code_cells(path)
+                 if "hero" in cell.metadata.get("tags", [])]
+        image, = [output.data["image/png"] for output in hero.outputs
+                  if "image/png" in output.get("data", {})]
+        stored = (ROOT / "images" / f"{path.stem}.png").read_bytes()
+        assert base64.b64decode(image) == stored, path.name
+    heads = {f"{path.stem}.png" for path in PATHS}
+    assert heads == {path.name for path in (ROOT / "images").iterdir()}

@@ -1,0 +1,29 @@
+"""The shared code of the notebooks: saliency maps for any Keras model."""
+
+import os
+from contextlib import contextmanager
+
+
+@contextmanager
+def _silent_stderr():
+    """TensorFlow greets every import with lines about this machine's
+    processor and drivers, from C++ and past every log level. In a notebook
+    they would be the first thing to read, and differ on each machine."""
+    keep = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(keep, 2)
+        os.close(keep)
+
+
+with _silent_stderr():
+    import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "xai_utils differentiates with TensorFlow, but Keras runs on "
+        f"{keras.backend.backend()!r}: set the environment variable "
+        "KERAS_BACKEND to 'tensorflow' before Python starts")

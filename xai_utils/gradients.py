@@ -1,0 +1,84 @@
+"""The gradient with respect to the pixels, and the saliency map.
+
+Simonyan, Vedaldi, Zisserman (2014), §3.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import tensorflow as tf
+
+from .inputs import check_images
+from .progress import bar
+from .targets import apply, as_target, reader, spread, structure
+
+
+def gradient(model, images, target, batch_size=32):
+    """∂ target / ∂ pixel: how fast the target grows with each pixel.
+
+    Args:
+        model: any keras.Model on images, built.
+        images: `(n, h, w, c)`, in the range that the model takes.
+        target: what to differentiate, see `targets`.
+        batch_size: images a pass; memory grows with it, the result does not
+            depend on it.
+
+    Returns:
+        `(n, h, w, c)` in the dtype of the model's input, signed, in units of
+        the target for each unit of the pixel.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described here.
+    """
+    images, target = check_images(model, images), as_target(target)
+    arguments = spread(target.arguments, len(images))
+    signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype)
+                      for array in (images, *arguments))
+    step = _compile(model, structure(model), target.function, target.layer,
+                    signature)
+    gradients = np.empty_like(images)
+    with bar(len(images)) as progress:
+        for start in range(0, len(images), batch_size):
+            batch = slice(start, start + batch_size)
+            inputs = [array[batch] for array in (images, *arguments)]
+            result, outputs = step(*map(tf.constant, inputs))
+            if target.check:
+                target.check(outputs, *inputs[1:])
+            gradients[batch] = result
+            progress.update(len(inputs[0]))
+    return gradients
+
+
+def saliency(model, images, target, batch_size=32):
+    """The saliency map M = max over channels |∂ target / ∂ pixel| (§3.1).
+
+    Arguments and errors as for `gradient`.
+
+    Returns:
+        `(n, h, w)`, not negative: how fast the target changes, up or down,
+        with the most sensitive channel of each pixel.
+    """
+    return np.abs(gradient(model, images, target, batch_size)).max(axis=-1)
+
+
+# Traced once for a model and a kind of target; the class, the truth and the
+# number of images are arguments of the compiled function.
+@lru_cache(maxsize=16)
+def _compile(model, _structure, function, layer, signature):
+    read = reader(model, [layer])
+
+    @tf.function(input_signature=signature, autograph=False)
+    def step(images, *arguments):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            outputs, = read(images)
+            scores = apply(function, outputs, arguments)
+        # The images do not influence each other, so the gradient of the
+        # sum of their scores holds the gradient of each.
+        slope = tape.gradient(scores, images)
+        if slope is None:
+            raise ValueError("target must depend smoothly on the pixels; "
+                             "this one (an arg-max? a constant?) has no "
+                             "gradient")
+        return slope, outputs
+    return step

@@ -1,0 +1,112 @@
+"""Generated pictures with a known truth: a pictogram pasted on a photograph.
+
+The class is the pictogram, and the mask says which pixels it covers. Whatever
+a map marks outside the mask did not decide the label.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .photos import sample
+
+SIZE = 96
+
+#: Class name -> pictogram, in the order of the class indices. The glyphs are
+#: drawn from DejaVu Sans, the font that ships with Matplotlib.
+CLASSES = {
+    "umbrella": "☂", "aeroplane": "✈", "telephone": "☎", "scissors": "✂",
+    "anchor": "⚓", "heart": "♥", "knight": "♞", "snowman": "☃",
+    "envelope": "✉", "star": "★",
+}
+
+#: Training and test never share a photograph.
+BACKGROUNDS = {
+    "train": ("grass", "brick", "coffee", "rocket", "motorcycle", "tissue",
+              "hubble"),
+    "test": ("gravel", "astronaut", "chelsea"),
+}
+
+
+def make(n, *, seed, split="test"):
+    """Draw `n` sticker pictures; the same seed draws the same pictures.
+
+    Args:
+        n: how many pictures, at least 1.
+        seed: an integer, the seed of the random generator.
+        split: ``"train"`` or ``"test"``: which photographs lie behind.
+
+    Returns:
+        images: uint8 `(n, 96, 96, 3)`, RGB.
+        labels: int64 `(n,)`, class indices 0–9 in the order of `CLASSES`.
+        masks: bool `(n, 96, 96)`, True where the pictogram covers more than
+            half of the pixel.
+
+    Raises:
+        ValueError: `n` below 1, or a `split` that does not exist.
+    """
+    if n < 1:
+        raise ValueError(f"n is the number of pictures, at least 1; got {n}")
+    if split not in BACKGROUNDS:
+        raise ValueError(f"split must be 'train' or 'test'; got {split!r}")
+    rng = np.random.default_rng(seed)
+    photographs = [sample(name) for name in BACKGROUNDS[split]]
+    labels = rng.integers(len(CLASSES), size=n)
+    images = np.empty((n, SIZE, SIZE, 3), np.uint8)
+    masks = np.empty((n, SIZE, SIZE), bool)
+    for i, glyph in enumerate(np.array(list(CLASSES.values()))[labels]):
+        background = _crop(photographs[rng.integers(len(photographs))], rng)
+        cover = _place(glyph, rng)
+        images[i] = _paste(background, cover, rng)
+        masks[i] = cover > 127
+    return images, labels, masks
+
+
+def _crop(photograph, rng):
+    """A random square of the photograph, resized to 96 × 96: uint8 RGB."""
+    height, width = photograph.shape[:2]
+    side = rng.integers(SIZE, min(height, width) + 1)
+    top = rng.integers(height - side + 1)
+    left = rng.integers(width - side + 1)
+    square = photograph[top:top + side, left:left + side]
+    return np.asarray(Image.fromarray(square).resize((SIZE, SIZE)))
+
+
+def _place(glyph, rng):
+    """The pictogram at a random angle, size and place: cover, 0–255."""
+    turned = _draw(glyph).rotate(
+        rng.uniform(-40, 40), Image.Resampling.BICUBIC, expand=True)
+    turned = turned.crop(turned.getbbox())
+    scale = rng.uniform(42, 72) / max(turned.size)
+    width, height = (max(round(side * scale), 1) for side in turned.size)
+    canvas = Image.new("L", (SIZE, SIZE))
+    corner = (int(rng.integers(SIZE - width + 1)),
+              int(rng.integers(SIZE - height + 1)))
+    canvas.paste(turned.resize((width, height)), corner)
+    return np.asarray(canvas)
+
+
+@lru_cache
+def _draw(glyph):
+    """The pictogram, white on black, as large as the font is drawn here."""
+    path = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
+    font = ImageFont.truetype(str(path), 160)
+    canvas = Image.new("L", (256, 256))
+    ImageDraw.Draw(canvas).text((24, 24), glyph, fill=255, font=font)
+    return canvas.crop(canvas.getbbox())
+
+
+def _paste(background, cover, rng):
+    """Lay the pictogram on the background in a colour that can be seen: of
+    eight random ones that which stands out most where it stands out least.
+    """
+    behind = background[cover > 127].astype(float)
+    colours = rng.integers(256, size=(8, 3))
+    contrast = np.linalg.norm(behind[:, None] - colours, axis=-1)
+    colour = colours[np.quantile(contrast, 0.1, axis=0).argmax()]
+    alpha = cover[..., None] / 255
+    mixed = alpha * colour + (1 - alpha) * background
+    return np.rint(mixed).astype(np.uint8)

@@ -12,7 +12,8 @@ from skimage.filters import gaussian
 
 from .inputs import check_image
 from .progress import bar
-from .targets import apply, as_target, reader, spread, structure
+from .targets import (
+    apply, as_target, reader, signature, specs, spread, structure)
 
 
 class OcclusionMap(NamedTuple):
@@ -86,12 +87,10 @@ def occlusion(model, image, target, *, patch, stride, fill="mean", also=None,
 def _watch(model, image, aims, jobs, batch_size):
     """The targets under each occluder: for each job `(targets, n)`."""
     arguments = [spread(aim.arguments, 1) for aim in aims]
-    signature = tuple(
-        tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype)
-              for array in some) for some in arguments)
     step = _compile(model, structure(model),
                     tuple((aim.function, aim.layer) for aim in aims),
-                    image.shape, image.dtype, signature)
+                    image.shape, image.dtype.name,
+                    tuple(map(signature, arguments)))
     image = tf.constant(image)
     values = [np.empty((len(aims), len(corners))) for corners, *_ in jobs]
     total = sum(len(corners) for corners, *_ in jobs)
@@ -114,13 +113,13 @@ def _watch(model, image, aims, jobs, batch_size):
 
 
 @lru_cache(maxsize=16)
-def _compile(model, _structure, functions, shape, dtype, signature):
+def _compile(model, _structure, functions, shape, dtype, arrays):
     read = reader(model, [layer for _, layer in functions])
 
     @tf.function(autograph=False, input_signature=(
         tf.TensorSpec(shape, dtype), tf.TensorSpec(shape, dtype),
         tf.TensorSpec((None, 2), tf.int32), tf.TensorSpec((), tf.int32),
-        [list(some) for some in signature]))
+        list(map(specs, arrays))))
     def step(image, filler, corners, size, arguments):
         inside_row = _inside(shape[0], corners[:, 0], size)
         inside_column = _inside(shape[1], corners[:, 1], size)

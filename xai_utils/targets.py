@@ -116,6 +116,18 @@ def spread(arguments, n):
     return spreads
 
 
+def signature(arrays):
+    """Shape and dtype of arrays whose first axis may have any length: a key
+    of compiled functions that is quick to compare."""
+    return tuple((array.shape[1:], array.dtype.name) for array in arrays)
+
+
+def specs(signature):
+    """A `signature` in TensorFlow's words."""
+    return [tf.TensorSpec((None, *shape), dtype)
+            for shape, dtype in signature]
+
+
 def reader(model, layer_names):
     """A function: images -> [output of each layer; None: of the model].
 
@@ -176,9 +188,9 @@ def _score(outputs, index):
 
 def _probability(outputs, index):
     outputs = _one_output(outputs)
-    probabilities = tf.where(_are_probabilities(outputs), outputs,
-                             tf.nn.softmax(outputs))
-    return _pick(probabilities, index)
+    total = tf.reduce_sum(tf.cast(outputs, tf.float32), 1, keepdims=True)
+    given = _is_distribution(tf.reduce_min(outputs, 1, keepdims=True), total)
+    return _pick(tf.where(given, outputs, tf.nn.softmax(outputs)), index)
 
 
 def _activity(features, channel):
@@ -223,12 +235,10 @@ def _one_output(outputs):
     return outputs
 
 
-def _are_probabilities(outputs):
-    """`(n, 1)`: is the row a probability distribution? Half precision sums
-    to one only within about a thousandth."""
-    total = tf.reduce_sum(tf.cast(outputs, tf.float32), 1, keepdims=True)
-    lowest = tf.reduce_min(outputs, 1, keepdims=True)
-    return (lowest >= 0) & (tf.abs(total - 1) < 2e-3)
+def _is_distribution(lowest, total):
+    """Are these the smallest entry and the sum of a probability
+    distribution? Half precision sums to one only within a thousandth."""
+    return (lowest >= 0) & (abs(total - 1) < 2e-3)
 
 
 def _check_classes(outputs, index):
@@ -241,7 +251,8 @@ def _check_classes(outputs, index):
 
 def _check_scores(outputs, index):
     _check_classes(outputs, index)
-    if tf.reduce_all(_are_probabilities(outputs)):
+    outputs = np.asarray(outputs, np.float32)
+    if _is_distribution(outputs.min(1), outputs.sum(1)).all():
         raise ValueError(
             "class_score needs scores (logits), but this model ends in a "
             "soft-max. Build it without (activation=None in the last layer, "

@@ -20,7 +20,7 @@ from xai_utils.occlusion import occlusion
 from xai_utils.targets import class_score
 
 MEMORY = """
-import resource, sys
+import sys
 import numpy as np
 from xai_utils import networks
 from xai_utils.occlusion import occlusion
@@ -29,7 +29,8 @@ model = networks.photos_net(weights=None)
 image = np.random.default_rng(0).integers(0, 256, (224, 224, 3))
 patch, stride = map(int, sys.argv[1:])
 found = occlusion(model, image, class_score(0), patch=patch, stride=stride)
-print(found.scores.size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+peak, = (line for line in open("/proc/self/status") if "VmHWM" in line)
+print(found.scores.size, peak.split()[1])
 """
 
 

@@ -150,7 +150,8 @@ def test_nothing_is_traced_anew():
 
 def test_removing_the_activation_is_noticed():
     model = small_net(activation="softmax")
-    gradient(model, some_images(), class_probability(1))
+    with pytest.raises(ValueError, match="soft-max"):
+        gradient(model, some_images(), class_score(1))
     model.layers[-1].activation = None
     found = gradient(model, some_images(), class_score(1))
     np.testing.assert_allclose(

@@ -9,7 +9,11 @@ def _silent_stderr():
     """TensorFlow greets every import with lines about this machine's
     processor and drivers, from C++ and past every log level. In a notebook
     they would be the first thing to read, and differ on each machine."""
-    keep = os.dup(2)
+    try:
+        keep = os.dup(2)
+    except OSError:  # a window without a console has none
+        yield
+        return
     try:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 2)

@@ -33,6 +33,9 @@ class Target(NamedTuple):
 def class_score(index):
     """The score (logit) of a class, before the soft-max; S_c in the papers.
 
+    For a model that ends in sigmoids, one for each label, write
+    ``lambda outputs: outputs[:, k]``.
+
     Args:
         index: the class, an integer, or one integer for each image `(n,)`.
 

@@ -81,7 +81,7 @@ def test_moving_the_occluder_by_hand(lab, page):
     expect(page.locator(".jupyter-widgets", has_text="telephone:").first
            ).to_be_visible()
     # Run all went on to the end, without an error on the way.
-    last = page.locator(".jp-OutputArea-output", has_text="positions: (12")
+    last = page.locator(".jp-OutputArea-output", has_text="positions: (11, 11)")
     expect(last.first).to_be_attached(timeout=240_000)
     assert page.get_by_text("Traceback").count() == 0
 

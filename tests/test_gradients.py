@@ -308,6 +308,8 @@ def test_other_bad_arguments():
     model = keras.Model(x, layers.Flatten()(layers.Rescaling(1.)(x)))
     with pytest.raises(ValueError, match="dtype='float32'"):
         gradient(model, some_images(), class_score(0))
+    with pytest.raises(ValueError, match="batch_size must be"):
+        gradient(small_net(), some_images(), class_score(0), batch_size=0)
     single = small_net(classes=1)
     with pytest.raises(ValueError, match="at least two classes"):
         gradient(single, some_images(), class_score(0))

@@ -212,6 +212,7 @@ def test_softmax_several_outputs_and_mixed_precision():
 
 @pytest.mark.parametrize("change, error, message", [
     ({"stride": 5}, ValueError, "uncovered; got stride 5, patch 4"),
+    ({"batch_size": 0}, ValueError, "batch_size must be"),
     ({"stride": 0}, ValueError, "stride must be at least 1"),
     ({"patch": 12}, ValueError, "larger than the image, 11 × 17; got 12"),
     ({"patch": 4.0}, TypeError, "patch must be a whole number"),

@@ -8,10 +8,10 @@ from functools import lru_cache
 import numpy as np
 import tensorflow as tf
 
-from .inputs import check_images
+from .inputs import check_batch_size, check_images
 from .progress import bar
-from .targets import (
-    apply, as_target, reader, signature, specs, spread, structure)
+from .running import apply, reader, signature, specs, spread, structure
+from .targets import as_target
 
 
 def gradient(model, images, target, batch_size=32):
@@ -32,6 +32,7 @@ def gradient(model, images, target, batch_size=32):
         TypeError, ValueError: an argument is not as described here.
     """
     images, target = check_images(model, images), as_target(target)
+    check_batch_size(batch_size)
     arguments = spread(target.arguments, len(images))
     step = _compile(model, structure(model), target.function, target.layer,
                     signature([images, *arguments]))

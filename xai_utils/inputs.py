@@ -52,6 +52,13 @@ def check_image(model, image):
     return check_images(model, np.asarray(image)[None], "image")[0]
 
 
+def check_batch_size(batch_size):
+    """Raise a ValueError unless `batch_size` is a whole number from 1."""
+    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise ValueError("batch_size must be a whole number, at least 1; got "
+                         f"{batch_size!r}")
+
+
 def _check_model(model):
     """Shape `(h, w, c)` (None where free) and dtype of the model's input."""
     if not isinstance(model, keras.Model):
@@ -60,7 +67,7 @@ def _check_model(model):
     if not model.built:
         raise ValueError("model has no weights yet: call it once on a batch "
                          "of images, or load its weights, and try again")
-    if not getattr(model, "inputs", None):  # a subclassed model does not tell its inputs
+    if not getattr(model, "inputs", None):  # a subclassed model tells none
         return (None, None, None), model.variable_dtype
     if len(model.inputs) > 1:
         raise ValueError(

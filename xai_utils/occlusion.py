@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 from skimage.filters import gaussian
 
-from .inputs import check_image
+from .inputs import check_batch_size, check_image
 from .progress import bar
-from .targets import (
-    apply, as_target, reader, signature, specs, spread, structure)
+from .running import apply, reader, signature, specs, spread, structure
+from .targets import as_target
 
 
 class OcclusionMap(NamedTuple):
@@ -57,6 +57,7 @@ def occlusion(model, image, target, *, patch, stride, fill="mean", also=None,
         TypeError, ValueError: an argument is not as described here.
     """
     image = check_image(model, image)
+    check_batch_size(batch_size)
     sizes, strides = _check_sizes(patch, stride, image.shape)
     names = [None, *(also or {})]
     aims = [as_target(aim) for aim in (target, *(also or {}).values())]

@@ -59,8 +59,8 @@ def occlusion(model, image, target, *, patch, stride, fill="mean", also=None,
     image = check_image(model, image)
     check_batch_size(batch_size)
     sizes, strides = _check_sizes(patch, stride, image.shape)
-    names = [None, *(also or {})]
-    aims = [as_target(aim) for aim in (target, *(also or {}).values())]
+    also = also or {}
+    aims = [as_target(aim) for aim in (target, *also.values())]
     grids = [_positions(image.shape, *step) for step in zip(sizes, strides)]
     fillers = [_filler(image, fill, size) for size in sizes]
     # The first position lies outside the image: it covers nothing and gives
@@ -78,7 +78,7 @@ def occlusion(model, image, target, *, patch, stride, fill="mean", also=None,
         _average(baseline - score, grid, size, image.shape)
         for score, grid, size in zip(scores, grids, sizes)], axis=0)
     more = {name: [table[i] for table in tables]
-            for i, name in enumerate(names) if i > 0}
+            for i, name in enumerate(also, start=1)}
     if np.ndim(patch) == 0:
         return OcclusionMap(grids[0], baseline, scores[0], heat,
                             {name: value[0] for name, value in more.items()})

@@ -4,11 +4,14 @@ import os
 from contextlib import contextmanager
 
 
+# TensorFlow reports on this machine's processor and drivers from C++, some of
+# it past every log level. In a notebook that would be the first thing to read,
+# and differ on each machine. What goes wrong still raises a Python exception.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
 @contextmanager
 def _silent_stderr():
-    """TensorFlow greets every import with lines about this machine's
-    processor and drivers, from C++ and past every log level. In a notebook
-    they would be the first thing to read, and differ on each machine."""
     try:
         keep = os.dup(2)
     except OSError:  # a window without a console has none

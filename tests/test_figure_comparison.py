@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -36,8 +37,7 @@ def run(pytester, stored, tags=(), environment=None):
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]),
                    pytester.path / "one.ipynb")
     pytester.makeconftest((ROOT / "notebooks" / "conftest.py").read_text())
-    for name in "notebook_checks.py",:
-        (pytester.path / name).write_text((ROOT / "tests" / name).read_text())
+    shutil.copy(ROOT / "tests" / "notebook_checks.py", pytester.path)
     pytester.makeini("[pytest]\npythonpath = .\n")
     return pytester.runpytest_subprocess("--nbval", "--nbval-current-env",
                                          "-rs", "-p", "no:cacheprovider")
@@ -78,6 +78,6 @@ def test_blank_mirrored_and_cropped_figures_differ(change, message):
 def test_last_bits_do_not_count():
     figure = np.asarray(Image.open(io.BytesIO(png(0))).convert("RGB"), float)
     assert difference(figure, np.clip(figure + 1, 0, 255)) is None
-    figure2 = figure.copy()
-    figure2[40, 40] = 255 - figure2[40, 40]  # one pixel of a map
-    assert difference(figure, figure2) is None
+    one_pixel = figure.copy()
+    one_pixel[40, 40] = 255 - one_pixel[40, 40]
+    assert difference(figure, one_pixel) is None

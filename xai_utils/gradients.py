@@ -64,7 +64,8 @@ def saliency(model, images, target, batch_size=32):
 
 
 # Traced once for a model and a kind of target; the class, the truth and the
-# number of images are arguments of the compiled function.
+# number of images are arguments of the compiled function. It is traced here,
+# not at its first call: TensorFlow warns whoever calls several such functions.
 @lru_cache(maxsize=16)
 def _compile(model, _structure, function, layer, arrays):
     read = reader(model, [layer])
@@ -83,4 +84,4 @@ def _compile(model, _structure, function, layer, arrays):
                              "this one (an arg-max? a constant?) has no "
                              "gradient")
         return slope, outputs
-    return step
+    return step.get_concrete_function()

@@ -1,4 +1,5 @@
-"""The networks of the notebooks: RGB pixels in [0, 255] in, logits out."""
+"""The networks of the notebooks: RGB pixels in [0, 255] in, logits out (or, for
+the one that measures, centimetres)."""
 
 import inspect
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from . import stickers
+from . import silhouettes, stickers
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -28,17 +29,56 @@ def stickers_net(weights=WEIGHTS / "stickers.weights.h5"):
     """
     pixels = keras.Input((stickers.SIZE, stickers.SIZE, 3), name="pixels")
     x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(pixels)
-    for block, filters in enumerate((16, 32, 64, 96), start=1):
-        x = layers.Conv2D(filters, 3, padding="same", activation="relu",
-                          name=f"conv{block}")(x)
-        x = layers.MaxPooling2D(name=f"pool{block}")(x)
-    x = layers.Flatten(name="flatten")(x)
+    x = _blocks(x, (16, 32, 64, 96))
     x = layers.Dense(64, activation="relu", name="hidden")(x)
     logits = layers.Dense(len(stickers.CLASSES), name="logits")(x)
     model = keras.Model(pixels, logits, name="stickers_net")
     if weights is not None:
         model.load_weights(weights)
     return model
+
+
+def silhouettes_net(weights="independent"):
+    """The network that measures the waist on a silhouette.
+
+    Five blocks of convolution, ReLU and max-pooling, one hidden layer, one
+    output. `training.py` made the weights.
+
+    Args:
+        weights: the population of `silhouettes` that it was trained on,
+            ``"independent"`` or ``"correlated"``; None for an untrained
+            network.
+
+    Returns:
+        keras.Model: float32 `(n, 128, 128, 3)` in [0, 255] -> `(n, 1)`, the
+        waist in cm.
+    """
+    if weights not in ("independent", "correlated", None):
+        raise ValueError("weights must be 'independent', 'correlated' or "
+                         f"None; got {weights!r}")
+    pixels = keras.Input((silhouettes.SIZE, silhouettes.SIZE, 3),
+                         name="pixels")
+    x = layers.Rescaling(1 / 255, name="rescale")(pixels)
+    x = _blocks(x, (8, 16, 32, 64, 64))
+    x = layers.Dense(64, activation="relu", name="hidden")(x)
+    x = layers.Dense(1, name="standard")(x)
+    # The hidden layers need not learn how large a centimetre is.
+    low, high = silhouettes.RANGES["waist"]
+    waist = layers.Rescaling((high - low) / 4, offset=(low + high) / 2,
+                             name="waist")(x)
+    model = keras.Model(pixels, waist, name="silhouettes_net")
+    if weights is not None:
+        model.load_weights(WEIGHTS / f"silhouettes_{weights}.weights.h5")
+    return model
+
+
+def _blocks(x, filters):
+    """Convolution, ReLU and max-pooling, once for each number of filters."""
+    for block, count in enumerate(filters, start=1):
+        x = layers.Conv2D(count, 3, padding="same", activation="relu",
+                          name=f"conv{block}")(x)
+        x = layers.MaxPooling2D(name=f"pool{block}")(x)
+    return layers.Flatten(name="flatten")(x)
 
 
 def photos_net(name="MobileNet", weights="imagenet"):
@@ -79,7 +119,7 @@ def labels(model):
     """The class names of a network of this module.
 
     Args:
-        model: what `stickers_net` or `photos_net` returned.
+        model: what `stickers_net`, `silhouettes_net` or `photos_net` returned.
 
     Returns:
         list of str, in the order of the model's outputs.
@@ -91,12 +131,14 @@ def labels(model):
     outputs = model.output_shape[-1]
     if model.name == "stickers_net":
         return list(stickers.CLASSES)
+    if model.name == "silhouettes_net":
+        return ["waist in cm"]
     if outputs == 1000:
         decode = keras.applications.imagenet_utils.decode_predictions
         with _say_what_to_do("The names of the ImageNet classes"):
             return [top[0][1].replace("_", " ")
                     for top in decode(np.eye(1000), top=1)]
-    raise ValueError("labels are known for stickers_net() and photos_net() "
+    raise ValueError("labels are known for the networks of this module "
                      f"only; got {model.name!r} with {outputs} outputs")
 
 

@@ -131,7 +131,8 @@ def _compile(model, _structure, functions, shape, dtype, arrays):
             tf.cast(apply(function, out, some), tf.float64)
             for (function, _), out, some
             in zip(functions, outputs, arguments)]), outputs
-    return step
+    # Traced here, see gradients.py.
+    return step.get_concrete_function()
 
 
 def _inside(length, starts, size):

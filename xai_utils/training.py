@@ -1,48 +1,95 @@
-"""How the shipped weights were made: ``python -m xai_utils.training``."""
+"""How the shipped weights were made: ``python -m xai_utils.training``.
+
+Names of networks (`stickers`, `silhouettes_independent`,
+`silhouettes_correlated`) train only these. The state after each epoch lies in
+the folder `.training`. If the command is killed, the same command goes on
+from there, and ends with the very same weights.
+"""
+
+import os
+import pickle
+import random
+import shutil
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 
-from . import networks, stickers
+from . import networks, silhouettes, stickers
+
+NAMES = ("stickers", "silhouettes_independent", "silhouettes_correlated")
 
 
-def train_stickers_net(pictures=40_000, epochs=12, seed=0, verbose="auto"):
+def train_stickers_net(pictures=40_000, epochs=12, seed=0, folder=None,
+                       verbose="auto"):
     """Train `networks.stickers_net` from nothing.
 
     Args:
         pictures: how many training pictures to draw.
         epochs: how often the network sees each of them.
         seed: seed of the pictures, the first weights and the order.
+        folder: where to keep the state after each epoch, None: nowhere.
         verbose: as in `keras.Model.fit`.
 
     Returns:
-        keras.Model: the trained network.
+        keras.Model, the trained network; and the learning curve, a list with
+        a dict of numbers for each epoch.
     """
     keras.utils.set_random_seed(seed)
     images, labels, _ = stickers.make(pictures, seed=seed, split="train")
     model = networks.stickers_net(weights=None)
-    steps = epochs * (pictures // 64)
-    model.compile(
-        keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(
-            1e-3, steps), weight_decay=0.01),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"])
-    model.fit(Recoloured(images, labels, seed), epochs=epochs,
-              verbose=verbose)
-    return model
+    _compile(model, epochs * (pictures // 64), "accuracy",
+             keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    unseen, truth, _ = stickers.make(pictures // 40, seed=2, split="test")
+    return _fit(model, Batches(images, labels, recolour, seed), epochs,
+                (unseen.astype(np.float32), truth), folder, verbose)
 
 
-class Recoloured(keras.utils.PyDataset):
-    """Batches of 64 whose colours change from epoch to epoch.
+def train_silhouettes_net(population, bodies=20_000, epochs=16, seed=0,
+                          folder=None, verbose="auto"):
+    """Train `networks.silhouettes_net` from nothing.
 
-    The few photographs behind the training pictures have few colours. To
-    mirror a batch, swap its colour channels, invert it or change the contrast
-    leaves the labels as they are, and makes the network look at the shape.
+    Args:
+        population: ``"independent"`` or ``"correlated"``, see `silhouettes`.
+        bodies: how many people to draw.
+        epochs, seed, folder, verbose: as in `train_stickers_net`.
+
+    Returns:
+        The trained network and the learning curve, as `train_stickers_net`.
+    """
+    keras.utils.set_random_seed(seed)
+    images, waists = _grey(bodies, seed, population)
+    model = networks.silhouettes_net(weights=None)
+    _compile(model, epochs * (bodies // 64), "mae", "mse")
+    unseen, truth = _grey(bodies // 20, 2, population)
+    return _fit(model, Batches(images, waists, mirror, seed), epochs,
+                (in_colour(unseen), truth), folder, verbose)
+
+
+def accuracy(model, n=5_000, seed=1):
+    """Share of `n` unseen pictures (split ``"test"``) that `model` names."""
+    images, labels, _ = stickers.make(n, seed=seed, split="test")
+    logits = model.predict(images.astype(np.float32), verbose=0)
+    return np.mean(logits.argmax(axis=1) == labels)
+
+
+def error(model, population, n=2_000, seed=1):
+    """Mean absolute error in cm of the waists of `n` unseen people."""
+    images, waists = _grey(n, seed, population)
+    measured = model.predict(in_colour(images), verbose=0)[:, 0]
+    return np.mean(np.abs(measured - waists))
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of 64 in random order, changed at random from epoch to epoch.
+
+    `change(images, rng)` returns float32 RGB images with the same labels.
     """
 
-    def __init__(self, images, labels, seed):
+    def __init__(self, images, labels, change, seed):
         super().__init__()
-        self.images, self.labels = images, labels
+        self.images, self.labels, self.change = images, labels, change
         self.rng = np.random.default_rng(seed)
         self.on_epoch_end()
 
@@ -54,26 +101,142 @@ class Recoloured(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         batch = self.order[64 * index:64 * (index + 1)]
-        images = self.images[batch][..., self.rng.permutation(3)]
-        if self.rng.random() < 0.5:
-            images = images[:, :, ::-1]
-        if self.rng.random() < 0.5:
-            images = 255 - images
-        contrast = self.rng.uniform(0.5, 1.2, (len(images), 1, 1, 1))
-        images = 127.5 + contrast * (images - 127.5)
-        return images.astype(np.float32), self.labels[batch]
+        return self.change(self.images[batch], self.rng), self.labels[batch]
 
 
-def accuracy(model, n=5_000, seed=1):
-    """Share of `n` unseen pictures (split ``"test"``) that `model` names."""
-    images, labels, _ = stickers.make(n, seed=seed, split="test")
-    logits = model.predict(images.astype(np.float32), verbose=0)
-    return np.mean(logits.argmax(axis=1) == labels)
+def recolour(images, rng):
+    """Stickers in other colours.
+
+    The few photographs behind the training pictures have few colours. To
+    mirror a batch, swap its colour channels, invert it or change the contrast
+    leaves the labels as they are, and makes the network look at the shape.
+    """
+    images = images[..., rng.permutation(3)]
+    if rng.random() < 0.5:
+        images = images[:, :, ::-1]
+    if rng.random() < 0.5:
+        images = 255 - images
+    contrast = rng.uniform(0.5, 1.2, (len(images), 1, 1, 1))
+    return (127.5 + contrast * (images - 127.5)).astype(np.float32)
+
+
+def mirror(images, rng):
+    """Half of the silhouettes mirrored: a waist has no left and right."""
+    flip = rng.random((len(images), 1, 1, 1)) < 0.5
+    return in_colour(np.where(flip, images[:, :, ::-1], images))
+
+
+def in_colour(grey):
+    """uint8 `(n, h, w, 1)` -> float32 RGB `(n, h, w, 3)`."""
+    return np.repeat(grey.astype(np.float32), 3, axis=-1)
+
+
+def _grey(n, seed, population):
+    """People as `(n, 128, 128, 1)`, a third of the memory, and waists."""
+    people = silhouettes.measures(n, seed=seed, population=population)
+    images = np.empty((n, silhouettes.SIZE, silhouettes.SIZE, 1), np.uint8)
+    for start in range(0, n, 1_000):
+        some = slice(start, start + 1_000)
+        images[some] = silhouettes.draw(
+            {name: values[some] for name, values in people.items()}
+        )[0][..., :1]
+    return images, people["waist"]
+
+
+def _compile(model, steps, metric, loss):
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=0.01), loss,
+                  metrics=[metric])
+
+
+def _fit(model, batches, epochs, unseen, folder, verbose):
+    """Train to the last epoch, from the state in `folder` if there is one."""
+    state = _State(batches, folder and Path(folder))
+    model = state.restore() or model
+    model.fit(batches, epochs=epochs, initial_epoch=len(state.curve),
+              validation_data=unseen, callbacks=[state], verbose=verbose)
+    return model, state.curve
+
+
+class _State(keras.callbacks.Callback):
+    """Keeps all that the next epoch depends on: weights, optimiser, and both
+    random generators, that of the batches and Python's own, by which Keras
+    shuffles them."""
+
+    def __init__(self, batches, folder):
+        super().__init__()
+        self.batches, self.folder, self.curve = batches, folder, []
+        self.draws = None  # the random generators after the last saved epoch
+
+    def on_train_begin(self, logs=None):
+        # Not earlier: Keras draws two batches before, to see what they are.
+        if self.draws:
+            self.batches.rng, self.batches.order, shuffles = self.draws
+            random.setstate(shuffles)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.curve.append({"epoch": epoch + 1, **logs})
+        if self.folder is None:
+            return
+        unfinished = self.folder / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        self.model.save(unfinished / "model.keras")
+        draws = self.batches.rng, self.batches.order, random.getstate()
+        (unfinished / "rest.pickle").write_bytes(
+            pickle.dumps((draws, self.curve)))
+        older = self._saved()
+        # To rename takes no time in which a kill could leave half a state.
+        os.replace(unfinished, self.folder / f"epoch-{epoch + 1:03}")
+        for path in older:
+            shutil.rmtree(path)
+
+    def restore(self):
+        """The model after the last epoch that was saved, or None."""
+        if self.folder is None or not self._saved():
+            return None
+        path = self._saved()[-1]
+        self.draws, self.curve = pickle.loads(
+            (path / "rest.pickle").read_bytes())
+        print(f"going on after {path}")
+        return keras.saving.load_model(path / "model.keras")
+
+    def _saved(self):
+        return sorted(self.folder.glob("epoch-*"))
+
+
+def _ship(name, model, plain, curve):
+    """Write the weights, without the optimiser, and the learning curve.
+
+    `plain` is an untrained network of the same kind.
+    """
+    plain.set_weights(model.get_weights())
+    plain.save_weights(networks.WEIGHTS / f"{name}.weights.h5")
+    lines = [",".join(curve[0])] + [
+        ",".join(f"{value:.6g}" for value in row.values()) for row in curve]
+    (networks.WEIGHTS / f"{name}.csv").write_text("\n".join(lines) + "\n")
+
+
+def main(names):
+    """Train and ship these networks; all where none is named."""
+    if not set(names) <= set(NAMES):
+        sys.exit(f"names must be among {', '.join(NAMES)}; got "
+                 f"{', '.join(names)}")
+    for name in names or NAMES:
+        folder = Path(".training", name)
+        print(f"{name}: the state after each epoch is kept in {folder}")
+        kind, _, population = name.partition("_")
+        if kind == "stickers":
+            model, curve = train_stickers_net(folder=folder)
+            _ship(name, model, networks.stickers_net(None), curve)
+            print(f"accuracy on 5,000 unseen pictures: {accuracy(model):.4f}")
+        else:
+            model, curve = train_silhouettes_net(population, folder=folder)
+            _ship(name, model, networks.silhouettes_net(None), curve)
+            print("mean absolute error on 2,000 unseen people: "
+                  f"{error(model, population):.2f} cm")
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    trained = train_stickers_net()
-    print(f"accuracy on 5,000 unseen pictures: {accuracy(trained):.4f}")
-    shipped = networks.stickers_net(weights=None)  # without the optimiser
-    shipped.set_weights(trained.get_weights())
-    shipped.save_weights(networks.WEIGHTS / "stickers.weights.h5")
+    main(sys.argv[1:])

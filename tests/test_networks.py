@@ -86,3 +86,15 @@ def test_labels_and_bad_names():
             networks.photos_net(name)
     with pytest.raises(ValueError, match="'correlated' or None; got 'dogs'"):
         networks.silhouettes_net("dogs")
+
+
+def test_resnet_can_be_cut_where_notebook_08_says():
+    """Trunk and last blocks, one after the other, are the whole network."""
+    model = networks.photos_net("ResNet50V2", weights=None)
+    cut, last = (model.get_layer(name).output
+                 for name in ("conv4_block6_out", "post_relu"))
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, 224, 224, 3))
+    maps = keras.Model(model.input, cut)(pixels)
+    whole = keras.Model(model.input, last)(pixels).numpy()
+    np.testing.assert_allclose(keras.Model(cut, last)(maps), whole,
+                               atol=1e-4 * whole.max())

@@ -5,21 +5,34 @@ import warnings
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from xai_utils import networks, photos, silhouettes, training
 
 
+def end_of_curve(name, column):
+    """The last number of a shipped learning curve."""
+    curve = pd.read_csv(networks.WEIGHTS / f"{name}.csv")
+    assert list(curve.epoch) == list(range(1, len(curve) + 1))
+    return curve[column].iloc[-1]
+
+
 def test_stickers_net_is_right_on_98_percent_of_unseen_pictures():
-    assert training.accuracy(networks.stickers_net(), n=5_000) >= 0.98
+    found = training.accuracy(networks.stickers_net(), n=5_000)
+    assert found >= 0.98
+    assert end_of_curve("stickers", "val_accuracy") == pytest.approx(
+        found, abs=0.01)
 
 
 @pytest.mark.parametrize("population", ["independent", "correlated"])
 def test_silhouettes_net_is_off_by_at_most_2_percent_of_the_range(population):
     model = networks.silhouettes_net(population)
     low, high = silhouettes.RANGES["waist"]
-    error = training.error(model, population, n=2_000)
-    assert error <= 0.02 * (high - low)
+    found = training.error(model, population, n=2_000)
+    assert found <= 0.02 * (high - low)
+    assert end_of_curve(f"silhouettes_{population}", "val_mae") == (
+        pytest.approx(found, abs=0.05))
 
 
 def test_shipped_weights_are_small():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xai_utils import silhouettes
+from xai_utils import bodies, silhouettes
 
 NAMES = tuple(silhouettes.RANGES)
 
@@ -66,7 +66,7 @@ def test_the_waist_can_be_read_off_the_picture():
     errors = []
     for image, waist, mask in zip(images, waists, masks):
         rows = np.nonzero(image[..., 0].max(axis=1))[0]
-        scale = (rows[-1] + 1 - silhouettes.HORIZON) / silhouettes.CAMERA
+        scale = (rows[-1] + 1 - bodies.HORIZON) / bodies.CAMERA
         band = np.nonzero(mask.any(axis=1))[0]
         widths = [width_at(image, row) for row in band]
         # The waist is where the trunk is as wide as the label says; between

@@ -6,9 +6,6 @@ the folder `.training`. If the command is killed, the same command goes on
 from there, and ends with the very same weights.
 """
 
-import os
-import pickle
-import random
 import shutil
 import sys
 from pathlib import Path
@@ -17,6 +14,7 @@ import keras
 import numpy as np
 
 from . import networks, silhouettes, stickers
+from .resume import fit
 
 NAMES = ("stickers", "silhouettes_independent", "silhouettes_correlated")
 
@@ -42,7 +40,7 @@ def train_stickers_net(pictures=40_000, epochs=12, seed=0, folder=None,
     _compile(model, epochs * (pictures // 64), "accuracy",
              keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     unseen, truth, _ = stickers.make(pictures // 40, seed=2, split="test")
-    return _fit(model, Batches(images, labels, recolour, seed), epochs,
+    return fit(model, Batches(images, labels, recolour, seed), epochs,
                 (unseen.astype(np.float32), truth), folder, verbose)
 
 
@@ -63,7 +61,7 @@ def train_silhouettes_net(population, bodies=20_000, epochs=16, seed=0,
     model = networks.silhouettes_net(weights=None)
     _compile(model, epochs * (bodies // 64), "mae", "mse")
     unseen, truth = _grey(bodies // 20, 2, population)
-    return _fit(model, Batches(images, waists, mirror, seed), epochs,
+    return fit(model, Batches(images, waists, mirror, seed), epochs,
                 (in_colour(unseen), truth), folder, verbose)
 
 
@@ -147,62 +145,6 @@ def _compile(model, steps, metric, loss):
     rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
     model.compile(keras.optimizers.AdamW(rate, weight_decay=0.01), loss,
                   metrics=[metric])
-
-
-def _fit(model, batches, epochs, unseen, folder, verbose):
-    """Train to the last epoch, from the state in `folder` if there is one."""
-    state = _State(batches, folder and Path(folder))
-    model = state.restore() or model
-    model.fit(batches, epochs=epochs, initial_epoch=len(state.curve),
-              validation_data=unseen, callbacks=[state], verbose=verbose)
-    return model, state.curve
-
-
-class _State(keras.callbacks.Callback):
-    """Keeps all that the next epoch depends on: weights, optimiser, and both
-    random generators, that of the batches and Python's own, by which Keras
-    shuffles them."""
-
-    def __init__(self, batches, folder):
-        super().__init__()
-        self.batches, self.folder, self.curve = batches, folder, []
-        self.draws = None  # the random generators after the last saved epoch
-
-    def on_train_begin(self, logs=None):
-        # Not earlier: Keras draws two batches before, to see what they are.
-        if self.draws:
-            self.batches.rng, self.batches.order, shuffles = self.draws
-            random.setstate(shuffles)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.curve.append({"epoch": epoch + 1, **logs})
-        if self.folder is None:
-            return
-        unfinished = self.folder / "unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        self.model.save(unfinished / "model.keras")
-        draws = self.batches.rng, self.batches.order, random.getstate()
-        (unfinished / "rest.pickle").write_bytes(
-            pickle.dumps((draws, self.curve)))
-        older = self._saved()
-        # To rename takes no time in which a kill could leave half a state.
-        os.replace(unfinished, self.folder / f"epoch-{epoch + 1:03}")
-        for path in older:
-            shutil.rmtree(path)
-
-    def restore(self):
-        """The model after the last epoch that was saved, or None."""
-        if self.folder is None or not self._saved():
-            return None
-        path = self._saved()[-1]
-        self.draws, self.curve = pickle.loads(
-            (path / "rest.pickle").read_bytes())
-        print(f"going on after {path}")
-        return keras.saving.load_model(path / "model.keras")
-
-    def _saved(self):
-        return sorted(self.folder.glob("epoch-*"))
 
 
 def _ship(name, model, plain, curve):

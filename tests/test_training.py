@@ -12,7 +12,7 @@ import pytest
 
 from xai_utils import networks, training
 
-SMALL = {"bodies": 320, "epochs": 3, "verbose": 0}
+SMALL = {"bodies": 448, "epochs": 3, "verbose": 0}
 CHILD = f"""
 import sys
 from xai_utils import training

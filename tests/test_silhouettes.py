@@ -79,7 +79,7 @@ def test_the_waist_can_be_read_off_the_picture():
 
 @pytest.mark.parametrize("measure,least", [("waist", 0.8), ("hips", 0.4)])
 def test_a_measure_moves_its_own_band(measure, least):
-    """By the sum of the changes; wider hips also set the legs farther apart."""
+    """By the sum of the changes; wider hips also set the legs apart."""
     people = silhouettes.measures(40, seed=3)
     before, masks = silhouettes.draw(people)
     after, _ = silhouettes.draw({**people, measure: people[measure] + 4})

@@ -1,5 +1,5 @@
-"""The networks of the notebooks: RGB pixels in [0, 255] in, logits out (or, for
-the one that measures, centimetres)."""
+"""The networks of the notebooks: RGB pixels in [0, 255] in, logits out (from
+the one that measures: centimetres)."""
 
 import inspect
 from contextlib import contextmanager

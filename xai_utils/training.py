@@ -12,6 +12,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 
 from . import networks, silhouettes, stickers
 from .resume import fit
@@ -41,7 +42,7 @@ def train_stickers_net(pictures=40_000, epochs=12, seed=0, folder=None,
              keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     unseen, truth, _ = stickers.make(pictures // 40, seed=2, split="test")
     return fit(model, Batches(images, labels, recolour, seed), epochs,
-                (unseen.astype(np.float32), truth), folder, verbose)
+               (unseen.astype(np.float32), truth), folder, verbose)
 
 
 def train_silhouettes_net(population, bodies=20_000, epochs=16, seed=0,
@@ -62,7 +63,7 @@ def train_silhouettes_net(population, bodies=20_000, epochs=16, seed=0,
     _compile(model, epochs * (bodies // 64), "mae", "mse")
     unseen, truth = _grey(bodies // 20, 2, population)
     return fit(model, Batches(images, waists, mirror, seed), epochs,
-                (in_colour(unseen), truth), folder, verbose)
+               (in_colour(unseen), truth), folder, verbose)
 
 
 def accuracy(model, n=5_000, seed=1):
@@ -154,9 +155,8 @@ def _ship(name, model, plain, curve):
     """
     plain.set_weights(model.get_weights())
     plain.save_weights(networks.WEIGHTS / f"{name}.weights.h5")
-    lines = [",".join(curve[0])] + [
-        ",".join(f"{value:.6g}" for value in row.values()) for row in curve]
-    (networks.WEIGHTS / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    pd.DataFrame(curve).to_csv(networks.WEIGHTS / f"{name}.csv",
+                               index=False, float_format="%.6g")
 
 
 def main(names):

@@ -48,6 +48,52 @@ def pointing_game(maps, masks, tolerance=0):
     return np.array(hits)
 
 
+def mask_iou(masks, truths):
+    """Intersection over union of masks, pair by pair.
+
+    Args:
+        masks, truths: bool `(n, h, w)`.
+
+    Returns:
+        `(n,)`, in 0–1. Two empty masks score 0: nothing was found.
+    """
+    masks, truths = np.asarray(masks), np.asarray(truths)
+    if masks.ndim != 3 or masks.shape != truths.shape or not len(masks):
+        raise ValueError("masks and truths must have the same shape "
+                         f"(n, h, w); got {masks.shape} and {truths.shape}")
+    if masks.dtype != bool or truths.dtype != bool:
+        raise TypeError("masks and truths must be bool; got "
+                        f"{masks.dtype} and {truths.dtype}")
+    union = (masks | truths).sum(axis=(1, 2))
+    return (masks & truths).sum(axis=(1, 2)) / np.where(union == 0, 1, union)
+
+
+def box_iou(boxes, truths):
+    """Intersection over union of boxes, pair by pair.
+
+    Args:
+        boxes, truths: `(n, 4)`: top, left, bottom, right, as from
+            `localisation.bounding_box`.
+
+    Returns:
+        `(n,)`, in 0–1; 0 for an empty box.
+    """
+    boxes, truths = np.asarray(boxes, float), np.asarray(truths, float)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.shape != truths.shape:
+        raise ValueError("boxes and truths must have the same shape (n, 4); "
+                         f"got {boxes.shape} and {truths.shape}")
+    if ((boxes[:, :2] > boxes[:, 2:]) | (truths[:, :2] > truths[:, 2:])).any():
+        raise ValueError("boxes must be (top, left, bottom, right); got one "
+                         "that ends before it starts")
+    start = np.maximum(boxes[:, :2], truths[:, :2])
+    end = np.minimum(boxes[:, 2:], truths[:, 2:])
+    common = np.maximum(end - start, 0).prod(axis=1)
+    areas = [(some[:, 2:] - some[:, :2]).prod(axis=1)
+             for some in (boxes, truths)]
+    union = sum(areas) - common
+    return common / np.where(union == 0, 1, union)
+
+
 def centre_map(images):
     """Baseline: a Gaussian in the middle of the picture, whatever it shows.
 

@@ -33,19 +33,11 @@ def gradient(model, images, target, batch_size=32):
     """
     images, target = check_images(model, images), as_target(target)
     check_batch_size(batch_size)
-    arguments = spread(target.arguments, len(images))
-    step = _compile(model, structure(model), target.function, target.layer,
-                    signature([images, *arguments]))
     gradients = np.empty_like(images)
     with bar(len(images)) as progress:
-        for start in range(0, len(images), batch_size):
-            batch = slice(start, start + batch_size)
-            inputs = [array[batch] for array in (images, *arguments)]
-            result, outputs = step(*map(tf.constant, inputs))
-            if target.check:
-                target.check(outputs, *inputs[1:])
-            gradients[batch] = result
-            progress.update(len(inputs[0]))
+        for batch, _, slopes in passes(model, images, target, batch_size):
+            gradients[batch] = slopes
+            progress.update(len(slopes))
     return gradients
 
 
@@ -61,6 +53,24 @@ def saliency(model, images, target, batch_size=32):
     sizes = np.abs(gradient(model, images, target, batch_size))
     # Channel by channel: NumPy is ten times slower over a short last axis.
     return np.maximum.reduce([sizes[..., c] for c in range(sizes.shape[-1])])
+
+
+def passes(model, images, target, batch_size):
+    """Forward and back, batch by batch, for what was checked before.
+
+    Yields:
+        The slice of `images`, its scores `(m,)` and gradients `(m, h, w, c)`.
+    """
+    arguments = spread(target.arguments, len(images))
+    step = _compile(model, structure(model), target.function, target.layer,
+                    signature([images, *arguments]))
+    for start in range(0, len(images), batch_size):
+        batch = slice(start, start + batch_size)
+        inputs = [array[batch] for array in (images, *arguments)]
+        scores, slopes, outputs = step(*map(tf.constant, inputs))
+        if target.check:
+            target.check(outputs, *inputs[1:])
+        yield batch, scores.numpy(), slopes.numpy()
 
 
 # Traced once for a model and a kind of target; the class, the truth and the
@@ -83,5 +93,5 @@ def _compile(model, _structure, function, layer, arrays):
             raise ValueError("target must depend smoothly on the pixels; "
                              "this one (an arg-max? a constant?) has no "
                              "gradient")
-        return slope, outputs
+        return scores, slope, outputs
     return step.get_concrete_function()

@@ -20,7 +20,7 @@ def check_images(model, images, argument="images"):
         TypeError: `model` is no Keras model, `images` holds no numbers.
         ValueError: what came and what is wanted, in words.
     """
-    shape, dtype = _check_model(model)
+    shape, dtype = check_model(model)
     try:
         images = np.asarray(images)
     except ValueError as error:
@@ -59,8 +59,12 @@ def check_batch_size(batch_size):
                          f"{batch_size!r}")
 
 
-def _check_model(model):
-    """Shape `(h, w, c)` (None where free) and dtype of the model's input."""
+def check_model(model):
+    """Shape `(h, w, c)` (None where free) and dtype of the model's input.
+
+    Raises a TypeError or ValueError unless it is a built keras.Model with one
+    input of float images.
+    """
     if not isinstance(model, keras.Model):
         raise TypeError("model must be a keras.Model; got "
                         f"{type(model).__name__}")

@@ -64,10 +64,22 @@ def heat(axes, values, title="", *, signed=False, limit=None, over=None):
     bar.ax.tick_params(labelsize=8)
 
 
-def show(figure, alt):
-    """Display a finished figure, with a text for readers who can't see it."""
+def show(figure, alt, colours=None):
+    """Display a finished figure, with a text for readers who can't see it.
+
+    Args:
+        figure: of Matplotlib; it is closed.
+        alt: the text.
+        colours: how many the stored picture keeps; None for all. For fine
+            grain, which PNG can't compress.
+    """
     png = BytesIO()
     figure.savefig(png, format="png", pil_kwargs={"optimize": True})
     plt.close(figure)
+    if colours is not None:
+        few = Image.open(png).convert("RGB").quantize(
+            colours, kmeans=2, dither=Image.Dither.NONE)
+        png = BytesIO()
+        few.save(png, format="png", optimize=True)
     display({"image/png": png.getvalue(), "text/plain": f"<{alt}>"},
             metadata={"image/png": {"alt": alt}}, raw=True)

@@ -1,0 +1,109 @@
+"""The class model: the picture that a network scores highest.
+
+Simonyan, Vedaldi, Zisserman (2014), §2.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from .gradients import passes
+from .inputs import check_batch_size, check_images, check_model
+from .progress import bar
+from .targets import as_target
+
+
+class ClassModel(NamedTuple):
+    """What `class_model` found, for each of n classes."""
+
+    images: np.ndarray  # (n, h, w, c): mean + I, nothing clipped
+    scores: np.ndarray  # (steps + 1, n): the target at the start, …, at the end
+    norms: np.ndarray  # (steps + 1, n): the Euclidean norm of I
+
+
+def class_model(model, target, *, mean, l2, steps=200, rate=0.2, jitter=0,
+                blur=0, batch_size=16):
+    """Find the I that maximises  target(mean + I) − l2 · ‖I‖²,  from I = 0.
+
+    Gradient ascent. Each step moves I a part of the way to w / (2 · l2), w
+    being the gradient of the target: there the gradient of the whole,
+    w − 2 · l2 · I, would be zero. The part is `rate` in the first step and
+    falls linearly towards zero. Model and target decide the result, and so
+    does rounding: there are many local maxima. A model of float64 input finds
+    the same one on every processor.
+
+    Args:
+        model: any keras.Model on images, built.
+        target: what to maximise, see `targets`. `class_score([3, 5])` gives
+            the class models of two classes.
+        mean: the mean of the training pictures: a grey level, a colour `(c,)`
+            or a picture `(h, w, c)`, in the range that the model takes.
+        l2: λ of the paper, in units of the target for each squared unit of
+            the pixel. The smaller it is, the larger I becomes.
+        steps: how many, at least 1.
+        rate: above 0, at most 1.
+        jitter: before each step the picture is shifted at random by up to so
+            many pixels (what leaves on one side enters on the other), and
+            shifted back after it. The shifts are the same in each call. Not
+            in the paper.
+        blur: after each step I is blurred by a Gaussian of this sigma, in
+            pixels; it falls as the rate does. Not in the paper.
+        batch_size: classes a pass; memory grows with it.
+
+    Returns:
+        ClassModel.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described here.
+    """
+    target = as_target(target)
+    check_batch_size(batch_size)
+    _check_numbers(l2, steps, rate, jitter, blur)
+    mean = _mean_picture(model, mean)
+    n = max([len(np.atleast_1d(one)) for one in target.arguments], default=1)
+    shifts = np.random.default_rng(0).integers(-jitter, jitter + 1, (steps, 2))
+    I, w = np.zeros((2, n, *mean.shape), mean.dtype)
+    scores, norms = np.empty((2, steps + 1, n))
+    with bar(n * steps) as progress:
+        for t, shift in enumerate([*shifts, (0, 0)]):
+            shifted = np.roll(mean + I, shift, axis=(1, 2))
+            for batch, score, slopes in passes(model, shifted, target,
+                                               batch_size):
+                scores[t, batch], w[batch] = score, slopes
+            norms[t] = np.sqrt(np.square(I).sum(axis=(1, 2, 3)))
+            if t < steps:
+                w = np.roll(w, np.negative(shift), axis=(1, 2))
+                remaining = 1 - t / steps
+                I = I + rate * remaining * (w / (2 * l2) - I)
+                sigma = blur * remaining
+                I = gaussian_filter(I, (0, sigma, sigma, 0))
+                progress.update(n)
+    return ClassModel(mean + I, scores, norms)
+
+
+def _mean_picture(model, mean):
+    """`mean` as a picture `(h, w, c)` that the model takes."""
+    shape, _ = check_model(model)
+    if np.ndim(mean) < 2:  # a grey level or a colour
+        if None in shape:
+            raise ValueError("mean must be a picture (h, w, c), because this "
+                             f"model tells no size; got {mean!r}")
+        if np.size(mean) not in (1, shape[2]):
+            raise ValueError(f"mean must have {shape[2]} channels, as the "
+                             f"model takes; got {mean!r}")
+        mean = np.broadcast_to(mean, shape)
+    return check_images(model, np.asarray(mean)[None], "mean")[0]
+
+
+def _check_numbers(l2, steps, rate, jitter, blur):
+    for name, value, fine, want in (
+            ("l2", l2, l2 > 0, "above 0"),
+            ("rate", rate, 0 < rate <= 1, "above 0, at most 1"),
+            ("blur", blur, 0 <= blur < np.inf, "a sigma in pixels, from 0")):
+        if not fine:
+            raise ValueError(f"{name} must be {want}; got {value!r}")
+    for name, value, least in (("steps", steps, 1), ("jitter", jitter, 0)):
+        if not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{name} must be a whole number, at least "
+                             f"{least}; got {value!r}")

@@ -28,6 +28,36 @@ def test_pointing_game():
     assert not evaluation.pointing_game(values, np.zeros_like(MASK))[0]
 
 
+def test_mask_iou():
+    other = np.zeros((1, 4, 4), bool)
+    other[0, 1:3, :2] = True  # shares 2 of 6 pixels with MASK
+    assert evaluation.mask_iou(other, MASK) == [2 / 6]
+    assert evaluation.mask_iou(MASK, MASK) == [1]
+    nothing = np.zeros_like(MASK)
+    assert evaluation.mask_iou(nothing, MASK) == [0]
+    assert evaluation.mask_iou(nothing, nothing) == [0]
+
+
+def test_box_iou():
+    boxes = [(0, 0, 4, 4), (0, 0, 4, 4), (0, 0, 4, 4), (0, 0, 0, 0),
+             (0, 0, 0, 0), (0, 0, 2, 8)]
+    truths = [(0, 0, 4, 4), (0, 2, 4, 6), (5, 5, 6, 6), (0, 0, 4, 4),
+              (0, 0, 0, 0), (0, 0, 8, 2)]
+    np.testing.assert_allclose(evaluation.box_iou(boxes, truths),
+                               [1, 8 / 24, 0, 0, 0, 4 / 28])
+
+
+@pytest.mark.parametrize("measure, first, second, error, message", [
+    (evaluation.mask_iou, MASK, MASK[0], ValueError, "same shape"),
+    (evaluation.mask_iou, MASK, MASK.astype(int), TypeError, "bool"),
+    (evaluation.box_iou, [(0, 0, 1, 1)], (0, 0, 1, 1), ValueError, "same sh"),
+    (evaluation.box_iou, [(2, 0, 1, 1)], [(0, 0, 1, 1)], ValueError, "ends"),
+])
+def test_bad_masks_and_boxes(measure, first, second, error, message):
+    with pytest.raises(error, match=message):
+        measure(first, second)
+
+
 def test_baselines():
     images = np.zeros((2, 8, 12, 3), np.uint8)
     images[1, :, 6:] = 255

@@ -1,5 +1,7 @@
 """The figures' promises: scales, centre, colour bars; the progress bar."""
 
+from io import BytesIO
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -7,6 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from xai_utils import plots, progress  # noqa: E402
 
@@ -67,6 +70,22 @@ def test_a_figure_comes_with_its_text(monkeypatch):
     assert data["text/plain"] == "<Nothing to see.>"
     assert options["metadata"]["image/png"]["alt"] == "Nothing to see."
     assert not plt.fignum_exists(figure.number)
+
+
+def test_a_figure_in_few_colours(monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "display", lambda data, **_: shown.append(
+        Image.open(BytesIO(data["image/png"])).convert("RGB")))
+    grain = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    for colours in (None, 16):
+        figure, axes = plots.row(1)
+        axes[0].imshow(grain)
+        plots.show(figure, "Grain.", colours)
+    every, few = shown
+    assert len(few.getcolors()) <= 16 < len(every.getcolors(10 ** 6))
+    assert few.size == every.size
+    off = np.asarray(few).astype(float) - np.asarray(every)
+    assert np.abs(off.mean()) < 5 and few.getpixel((0, 0)) == (255,) * 3
 
 
 def test_the_bar_can_be_kept_out_of_stored_outputs(monkeypatch):

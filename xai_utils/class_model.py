@@ -85,15 +85,18 @@ def class_model(model, target, *, mean, l2, steps=200, rate=0.2, jitter=0,
 def _mean_picture(model, mean):
     """`mean` as a picture `(h, w, c)` that the model takes."""
     shape, _ = check_model(model)
-    if np.ndim(mean) < 2:  # a grey level or a colour
-        if None in shape:
-            raise ValueError("mean must be a picture (h, w, c), because this "
-                             f"model tells no size; got {mean!r}")
-        if np.size(mean) not in (1, shape[2]):
-            raise ValueError(f"mean must have {shape[2]} channels, as the "
-                             f"model takes; got {mean!r}")
-        mean = np.broadcast_to(mean, shape)
-    return check_images(model, np.asarray(mean)[None], "mean")[0]
+    if np.ndim(mean) not in (0, 1, 3):
+        raise ValueError("mean must be a grey level, a colour (c,) or a "
+                         f"picture (h, w, c); got shape {np.shape(mean)}")
+    if np.ndim(mean) == 3:
+        return check_images(model, np.asarray(mean)[None], "mean")[0]
+    if None in shape:
+        raise ValueError("mean must be a picture (h, w, c), because this "
+                         f"model tells no size; got {mean!r}")
+    if np.size(mean) not in (1, shape[2]):
+        raise ValueError(f"mean must have {shape[2]} channels, as the model "
+                         f"takes; got {mean!r}")
+    return check_images(model, np.broadcast_to(mean, (1, *shape)), "mean")[0]
 
 
 def _check_numbers(l2, steps, rate, jitter, blur):

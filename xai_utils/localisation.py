@@ -110,14 +110,13 @@ def graph_cut(image, seeds):
     _check_seeds(seeds)
     # OpenCV starts its colour models at random, from one generator for all.
     cv2.setRNGSeed(0)
-    bgr = np.ascontiguousarray(image[..., ::-1])
     background, foreground = np.zeros((2, 1, 13 * COMPONENTS))
     known = seeds != UNKNOWN
     # Zero iterations on a "picture" of the seeds alone: only fit the colours.
-    cv2.grabCut(bgr[known][None], seeds[known][None], None, background,
+    cv2.grabCut(image[known][None], seeds[known][None], None, background,
                 foreground, 0, cv2.GC_INIT_WITH_MASK)
     labels = np.where(known, seeds, cv2.GC_PR_BGD).astype(np.uint8)
-    cv2.grabCut(bgr, labels, None, background, foreground, 1,
+    cv2.grabCut(image, labels, None, background, foreground, 1,
                 cv2.GC_EVAL_FREEZE_MODEL)
     return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
 

@@ -29,9 +29,9 @@ def class_model(model, target, *, mean, l2, steps=200, rate=0.2, jitter=0,
     Gradient ascent. Each step moves I a part of the way to w / (2 · l2), w
     being the gradient of the target: there the gradient of the whole,
     w − 2 · l2 · I, would be zero. The part is `rate` in the first step and
-    falls linearly towards zero. Model and target decide the result, and so
-    does rounding: there are many local maxima. A model of float64 input finds
-    the same one on every processor.
+    falls linearly towards zero. There are many local maxima, and in float32
+    rounding may decide which one is found; in float64
+    (``keras.config.set_floatx`` before the model is built) it hardly can.
 
     Args:
         model: any keras.Model on images, built.
@@ -75,7 +75,11 @@ def class_model(model, target, *, mean, l2, steps=200, rate=0.2, jitter=0,
             if t < steps:
                 w = np.roll(w, np.negative(shift), axis=(1, 2))
                 remaining = 1 - t / steps
-                I = I + rate * remaining * (w / (2 * l2) - I)
+                with np.errstate(over="ignore"):
+                    I = I + rate * remaining * (w / (2 * l2) - I)
+                if not np.isfinite(I).all():
+                    raise ValueError("l2 must be larger: the picture grew "
+                                     f"beyond all numbers; got {l2!r}")
                 sigma = blur * remaining
                 I = gaussian_filter(I, (0, sigma, sigma, 0))
                 progress.update(n)
@@ -100,11 +104,12 @@ def _mean_picture(model, mean):
 
 
 def _check_numbers(l2, steps, rate, jitter, blur):
-    for name, value, fine, want in (
-            ("l2", l2, l2 > 0, "above 0"),
-            ("rate", rate, 0 < rate <= 1, "above 0, at most 1"),
-            ("blur", blur, 0 <= blur < np.inf, "a sigma in pixels, from 0")):
-        if not fine:
+    for name, value, above_0, high, want in (
+            ("l2", l2, True, np.inf, "above 0"),
+            ("rate", rate, True, 1, "above 0, at most 1"),
+            ("blur", blur, False, np.inf, "a sigma in pixels, from 0")):
+        if not isinstance(value, (int, float, np.number)) or not (
+                0 <= value <= high) or (above_0 and value == 0):
             raise ValueError(f"{name} must be {want}; got {value!r}")
     for name, value, least in (("steps", steps, 1), ("jitter", jitter, 0)):
         if not isinstance(value, (int, np.integer)) or value < least:

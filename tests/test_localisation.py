@@ -187,8 +187,12 @@ def test_bad_input(image, values, error, message):
 def test_bad_seeds_masks_and_quantiles():
     with pytest.raises(ValueError, match="seeds must have the image's shape"):
         graph_cut(IMAGE, np.zeros((3, 3), np.uint8))
-    with pytest.raises(ValueError, match="values from 0 to 4"):
-        graph_cut(IMAGE, np.full(MASK.shape, 7))
+    for wrong in (7, -1, 0.5):
+        with pytest.raises(ValueError, match="whole numbers from 0 to 4"):
+            graph_cut(IMAGE, np.full(MASK.shape, wrong))
+    marks = seeds(MAP)
+    assert (graph_cut(IMAGE, marks.astype(int)) == graph_cut(IMAGE, marks)
+            ).all()
     with pytest.raises(ValueError, match="at least 5 seeds of the background"):
         graph_cut(IMAGE, np.full(MASK.shape, cv2.GC_PR_FGD))
     with pytest.raises(TypeError, match="mask must be bool"):

@@ -94,7 +94,7 @@ def graph_cut(image, seeds):
 
     Args:
         image: uint8 `(h, w, 3)`, RGB.
-        seeds: uint8 `(h, w)`, as from the function `seeds`.
+        seeds: whole numbers `(h, w)`, as from the function `seeds`.
 
     Returns:
         bool `(h, w)`, True on the object. It may be empty or everything.
@@ -103,10 +103,13 @@ def graph_cut(image, seeds):
         TypeError, ValueError: an argument is not as described here.
     """
     image, seeds = _check_image(image), np.asarray(seeds)
-    if seeds.shape != image.shape[:2] or seeds.max() > UNKNOWN:
+    if (seeds.shape != image.shape[:2]
+            or not np.isin(seeds, range(UNKNOWN + 1)).all()):
         raise ValueError("seeds must have the image's shape, "
-                         f"{image.shape[:2]}, and values from 0 to {UNKNOWN};"
-                         f" got shape {seeds.shape}, up to {seeds.max()}")
+                         f"{image.shape[:2]}, and whole numbers from 0 to "
+                         f"{UNKNOWN}; got shape {seeds.shape}, values "
+                         f"{np.unique(seeds)[:9]}")
+    seeds = seeds.astype(np.uint8)  # the only dtype that OpenCV takes
     _check_seeds(seeds)
     # OpenCV starts its colour models at random, from one generator for all.
     cv2.setRNGSeed(0)

@@ -31,14 +31,7 @@ def gradient(model, images, target, batch_size=32):
     Raises:
         TypeError, ValueError: an argument is not as described here.
     """
-    images, target = check_images(model, images), as_target(target)
-    check_batch_size(batch_size)
-    gradients = np.empty_like(images)
-    with bar(len(images)) as progress:
-        for batch, _, slopes in passes(model, images, target, batch_size):
-            gradients[batch] = slopes
-            progress.update(len(slopes))
-    return gradients
+    return backward(model, images, target, batch_size)
 
 
 def saliency(model, images, target, batch_size=32):
@@ -55,15 +48,35 @@ def saliency(model, images, target, batch_size=32):
     return np.maximum.reduce([sizes[..., c] for c in range(sizes.shape[-1])])
 
 
-def passes(model, images, target, batch_size):
+def backward(model, images, target, batch_size, compiler=None):
+    """Check, and go back to the pixels of all images: `(n, h, w, c)`.
+
+    Arguments as for `gradient`; `compiler` as for `passes`.
+    """
+    images, target = check_images(model, images), as_target(target)
+    check_batch_size(batch_size)
+    signals = np.empty_like(images)
+    with bar(len(images)) as progress:
+        for batch, _, part in passes(model, images, target, batch_size,
+                                     compiler):
+            signals[batch] = part
+            progress.update(len(part))
+    return signals
+
+
+def passes(model, images, target, batch_size, compiler=None):
     """Forward and back, batch by batch, for what was checked before.
+
+    `compiler` makes the function that runs a batch, if it is not to be the
+    gradient: the deconvnet goes back in its own way.
 
     Yields:
         The slice of `images`, its scores `(m,)` and gradients `(m, h, w, c)`.
     """
     arguments = spread(target.arguments, len(images))
-    step = _compile(model, structure(model), target.function, target.layer,
-                    signature([images, *arguments]))
+    step = (compiler or _compile)(
+        model, structure(model), target.function, target.layer,
+        signature([images, *arguments]))
     for start in range(0, len(images), batch_size):
         batch = slice(start, start + batch_size)
         inputs = [array[batch] for array in (images, *arguments)]

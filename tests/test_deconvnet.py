@@ -187,6 +187,13 @@ def test_other_architectures(name):
         rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
+def test_a_layer_that_reads_one_tensor_twice():
+    x = keras.Input((2, 2, 1))
+    model = keras.Model(x, layers.Flatten()(layers.Add()([x, x])))
+    found = project(model, np.ones((1, 2, 2, 1)), class_score(1))
+    assert found.ravel().tolist() == [0, 2, 0, 0]
+
+
 def test_without_relus_all_three_agree():
     model = networks.stickers_net()
     images, _, _ = stickers.make(3, seed=5)
@@ -313,9 +320,26 @@ def subclassed():
     return model
 
 
-def shared():
-    x, layer = keras.Input((6, 6, 3)), layers.Dense(3, name="twice")
-    return keras.Model(x, layer(layer(layers.Flatten()(x))))
+def repeated(*above):
+    x, layer = keras.Input((6, 6, 3)), layers.Dense(3, name="repeated")
+    y = layer(layer(layers.Dense(3)(layers.Flatten()(x))))
+    for one in above:
+        y = one(y)
+    return keras.Model(x, y)
+
+
+def test_a_copy_of_a_model_that_shares_layers_will_do():
+    first = end_in()
+    x = keras.Input((6, 6, 3))
+    second = keras.Model(x, first.get_layer("d")(layers.Flatten()(
+        first.get_layer("c")(x))))
+    with pytest.raises(ValueError, match="clone_model"):
+        project(second, np.ones((1, 6, 6, 3)), class_score(0))
+    copy = keras.models.clone_model(second)
+    copy.set_weights(second.get_weights())
+    np.testing.assert_array_equal(
+        project(copy, np.ones((1, 6, 6, 3)), class_score(0)),
+        project(first, np.ones((1, 6, 6, 3)), class_score(0)))
 
 
 @pytest.mark.parametrize("model, target, message", [
@@ -336,13 +360,15 @@ def shared():
     (lambda: end_in(keras.Sequential([layers.Dense(3)], name="inner")),
      class_score(0), "flat, but 'inner'"),
     (subclassed, class_score(0), "subclassed"),
-    (shared, class_score(0), "twice"),
+    (repeated, class_score(0), "used once, but 'repeated'"),
+    (lambda: repeated(layers.Dense(3, name="last")), class_score(0),
+     "used once, but 'last'"),
     (end_in, class_score(3), "class index must be below 3"),
     (end_in, unit("c", 2), "channel must be below 2"),
     (end_in, unit("x", 2), "layer must be one of .*c.*got 'x'"),
     (end_in, unit("c", 0, (4, 0)), "row must be below 4"),
     (end_in, predicted_class, "smoothly"),
-], ids=range(15))
+], ids=range(16))
 def test_what_has_no_rule_is_named(model, target, message):
     with pytest.raises(ValueError, match=message):
         project(model(), np.ones((1, 6, 6, 3)), target)

@@ -23,9 +23,9 @@ def linear_net(*middle, size=(17, 14)):
     return model
 
 
-def two_ways(x):
-    return layers.Concatenate()([layers.Conv2D(2, 3, padding="same")(x),
-                                 layers.Conv2D(2, 5, padding="same")(x)])
+def three_ways(x):
+    return layers.Concatenate()([layers.Conv2D(2, size, padding="same")(x)
+                                 for size in (3, 5, 1)])
 
 
 @pytest.mark.parametrize("middle", [
@@ -36,7 +36,7 @@ def two_ways(x):
     [layers.Conv2D(2, 3, dilation_rate=2), layers.AveragePooling2D(3, 2)],
     [layers.ZeroPadding2D(((2, 0), (1, 3))), layers.Conv2D(2, 3, strides=2)],
     [layers.DepthwiseConv2D(3, strides=2, padding="same"),
-     layers.BatchNormalization(), two_ways],
+     layers.BatchNormalization(), three_ways],
     [layers.SeparableConv2D(2, 3), lambda y: y / 3. + 1.,
      layers.AveragePooling2D(3, padding="same", strides=2)],
     [lambda x: keras.ops.stack([x[..., 2], x[..., 0]], axis=-1),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_fill_holes, label
 
 from xai_utils import stickers
 
@@ -64,3 +65,76 @@ def test_bad_input():
         stickers.make(0, seed=0)
     with pytest.raises(ValueError, match="'train' or 'test'; got 'val'"):
         stickers.make(1, seed=0, split="val")
+
+
+@pytest.mark.parametrize("name", stickers.PARTS)
+def test_parts_what_comes_back(name):
+    images, masks, parts = stickers.parts(12, name, seed=3)
+    assert images.shape == (12, 96, 96, 3) and images.dtype == np.uint8
+    assert masks.shape == (12, 96, 96) and masks.dtype == bool
+    assert list(parts) == list(stickers.PARTS[name]) and len(parts) >= 3
+    for part in parts.values():
+        assert part.shape == (12, 96, 96) and part.dtype == bool
+    again = stickers.parts(12, name, seed=3)
+    assert (again[0] == images).all() and (again[1] == masks).all()
+    for part, other in zip(parts.values(), again[2].values()):
+        assert (part == other).all()
+    assert (stickers.parts(12, name, seed=4)[0] != images).any()
+    train, train_masks, _ = stickers.parts(12, name, seed=3, split="train")
+    assert (train != images).any() and train_masks.shape == masks.shape
+
+
+@pytest.mark.parametrize("name", stickers.PARTS)
+def test_parts_lie_in_the_pictogram_apart_from_each_other(name):
+    _, masks, parts = stickers.parts(60, name, seed=0)
+    for part in parts.values():
+        assert (part.sum(axis=(1, 2)) >= 12).all()
+        # On it, or in a gap of it, but never far beside it.
+        assert (part & masks).sum() > 0.35 * part.sum()
+        for mask, inside in zip(masks, part):
+            rows, columns = np.nonzero(mask)
+            r, c = np.nonzero(inside)
+            assert rows.min() - 2 <= r.min() and r.max() <= rows.max() + 2
+            assert (columns.min() - 2 <= c.min()
+                    and c.max() <= columns.max() + 2)
+    assert not (sum(part.astype(int) for part in parts.values()) > 1).any()
+
+
+def test_the_dial_is_a_disc_around_the_gaps_of_the_telephone():
+    """The gaps that the pictogram encloses, found by filling its outline,
+    lie in the dial: an answer that does not know of `PARTS`."""
+    _, masks, parts = stickers.parts(40, "telephone", seed=2)
+    for mask, dial in zip(masks, parts["dial"]):
+        gaps = binary_fill_holes(mask) & ~mask
+        pieces, _ = label(gaps)
+        ring = np.isin(pieces, np.unique(pieces[gaps & dial]))
+        ring &= gaps
+        assert (ring & dial).sum() > 0.9 * ring.sum() > 0
+        offset = (np.argwhere(ring).mean(axis=0)
+                  - np.argwhere(dial).mean(axis=0))
+        assert np.abs(offset).max() < 1
+        area, across = dial.sum(), np.ptp(np.argwhere(dial), axis=0) + 1
+        assert 0.9 < area / (np.pi / 4 * across.prod()) < 1.1
+
+
+def test_parts_keep_their_order_whatever_the_angle():
+    """The pictogram turns by at most 40 degrees and is never mirrored."""
+    for name, axis, before, behind in (
+            ("telephone", 1, "left end", "right end"),
+            ("anchor", 1, "left fluke", "right fluke"),
+            ("anchor", 0, "ring", "left fluke"),
+            ("knight", 0, "ear", "nostril"), ("knight", 0, "eye", "nostril")):
+        _, _, parts = stickers.parts(40, name, seed=5)
+        where = [[np.argwhere(part)[:, axis].mean() for part in parts[which]]
+                 for which in (before, behind)]
+        assert (np.diff(where, axis=0) > 0).all(), (name, before, behind)
+
+
+def test_parts_bad_input():
+    with pytest.raises(ValueError, match="at least 1; got 0"):
+        stickers.parts(0, "telephone", seed=0)
+    with pytest.raises(ValueError, match="name must be one of telephone.*"
+                                         "got 'heart'"):
+        stickers.parts(1, "heart", seed=0)
+    with pytest.raises(ValueError, match="'train' or 'test'; got 'val'"):
+        stickers.parts(1, "telephone", seed=0, split="val")

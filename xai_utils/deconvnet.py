@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from .gradients import backward
-from .graph import steps
+from .graph import steps, tensors_read
 from .inputs import check_batch_size, check_images
 from .progress import bar
 from .running import apply, reader, signature, specs, structure
@@ -276,5 +276,4 @@ def _linear_part(operation):
         return partial(_UNFUSED[type(operation)], operation)
     if _cap(operation) is not None:
         return lambda inputs: tf.identity(inputs[0])
-    return keras.Function(keras.tree.flatten(operation.input),
-                          operation.output)
+    return keras.Function(tensors_read(operation), operation.output)

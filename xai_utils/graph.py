@@ -45,10 +45,7 @@ def steps(model, layer=None):
             raise ValueError(
                 f"model must be flat, but {operation.name!r} is a model inside "
                 "it: build it on input_tensor=… instead of calling it")
-        read = keras.tree.flatten(operation.input)
-        if isinstance(operation, keras.layers.InputLayer):
-            read = []
-        keys = tuple(dict.fromkeys(map(id, read)))  # x + x reads one tensor
+        keys = tuple(map(id, tensors_read(operation)))
         step = Step(operation, keys, id(operation.output))
         if not made.issuperset(step.inputs):
             raise ValueError(_TWICE.format(operation.name))
@@ -60,5 +57,14 @@ def steps(model, layer=None):
     return found, keras.Function(model.inputs, outputs)
 
 
-_TWICE = ("each layer must be used once, but {!r}, or one before it, also "
-          "belongs to another graph: make a copy with keras.models.clone_model")
+def tensors_read(operation):
+    """The symbolic tensors that it reads, each once: x + x reads one."""
+    if isinstance(operation, keras.layers.InputLayer):
+        return []
+    read = keras.tree.flatten(operation.input)
+    return list({id(tensor): tensor for tensor in read}.values())
+
+
+_TWICE = ("each layer must be used once, but {!r}, or one before it, is used "
+          "again, here or in another model. In the second case a copy by "
+          "keras.models.clone_model (and set_weights) will do")

@@ -23,6 +23,17 @@ CLASSES = {
     "envelope": "✉", "star": "★",
 }
 
+#: Class name -> part name -> the box (left, top, right, bottom) of the ellipse
+#: around the part, in pixels of the pictogram as `_draw` draws it.
+PARTS = {
+    "telephone": {"dial": (58, 43, 121, 107), "left end": (0, 20, 46, 52),
+                  "right end": (132, 20, 178, 52)},
+    "anchor": {"ring": (37, 0, 79, 42), "left fluke": (0, 80, 26, 109),
+               "right fluke": (87, 80, 113, 109)},
+    "knight": {"eye": (14, 29, 32, 45), "nostril": (5, 67, 19, 82),
+               "ear": (36, 0, 53, 20)},
+}
+
 #: Training and test never share a photograph.
 BACKGROUNDS = {
     "train": ("grass", "brick", "coffee", "rocket", "motorcycle", "tissue",
@@ -48,21 +59,66 @@ def make(n, *, seed, split="test"):
     Raises:
         ValueError: `n` below 1, or a `split` that does not exist.
     """
-    if n < 1:
-        raise ValueError(f"n is the number of pictures, at least 1; got {n}")
-    if split not in BACKGROUNDS:
-        raise ValueError(f"split must be 'train' or 'test'; got {split!r}")
+    photographs = _photographs(n, split)
     rng = np.random.default_rng(seed)
-    photographs = [sample(name) for name in BACKGROUNDS[split]]
     labels = rng.integers(len(CLASSES), size=n)
     images = np.empty((n, SIZE, SIZE, 3), np.uint8)
     masks = np.empty((n, SIZE, SIZE), bool)
     for i, glyph in enumerate(np.array(list(CLASSES.values()))[labels]):
         background = _crop(photographs[rng.integers(len(photographs))], rng)
-        cover = _place(glyph, rng)
+        cover, = _place([_draw(glyph)], rng)
         images[i] = _paste(background, cover, rng)
         masks[i] = cover > 127
     return images, labels, masks
+
+
+def parts(n, name, *, seed, split="test"):
+    """Draw `n` sticker pictures of one class, and say where its parts are.
+
+    For the correspondence analysis of Zeiler & Fergus, §4.3.
+
+    Args:
+        n: how many pictures, at least 1.
+        name: a class whose parts are known, a key of `PARTS`.
+        seed: an integer, the seed of the random generator.
+        split: as in `make`.
+
+    Returns:
+        images: uint8 `(n, 96, 96, 3)`, RGB.
+        masks: bool `(n, 96, 96)`, the pictogram, as in `make`.
+        parts: dict, part name -> bool `(n, 96, 96)`, True in the ellipse
+            around the part, its gaps included (those of a dial, say).
+
+    Raises:
+        ValueError: `n` below 1, or a `name` or `split` that does not exist.
+    """
+    if name not in PARTS:
+        raise ValueError(f"name must be one of {', '.join(PARTS)}; "
+                         f"got {name!r}")
+    photographs = _photographs(n, split)
+    rng = np.random.default_rng(seed)
+    glyph = _draw(CLASSES[name])
+    layers = [glyph]
+    for box in PARTS[name].values():
+        layers.append(Image.new("L", glyph.size))
+        ImageDraw.Draw(layers[-1]).ellipse(box, fill=255)
+    images = np.empty((n, SIZE, SIZE, 3), np.uint8)
+    masks = np.empty((len(layers), n, SIZE, SIZE), bool)
+    for i in range(n):
+        background = _crop(photographs[rng.integers(len(photographs))], rng)
+        placed = _place(layers, rng)
+        images[i] = _paste(background, placed[0], rng)
+        masks[:, i] = placed > 127
+    return images, masks[0], dict(zip(PARTS[name], masks[1:]))
+
+
+def _photographs(n, split):
+    """The photographs of a split; complain about bad arguments first."""
+    if n < 1:
+        raise ValueError(f"n is the number of pictures, at least 1; got {n}")
+    if split not in BACKGROUNDS:
+        raise ValueError(f"split must be 'train' or 'test'; got {split!r}")
+    return [sample(name) for name in BACKGROUNDS[split]]
 
 
 def _crop(photograph, rng):
@@ -75,18 +131,22 @@ def _crop(photograph, rng):
     return np.asarray(Image.fromarray(square).resize((SIZE, SIZE)))
 
 
-def _place(glyph, rng):
-    """The pictogram at a random angle, size and place: cover, 0–255."""
-    turned = _draw(glyph).rotate(
-        rng.uniform(-40, 40), Image.Resampling.BICUBIC, expand=True)
-    turned = turned.crop(turned.getbbox())
-    scale = rng.uniform(42, 72) / max(turned.size)
-    width, height = (max(round(side * scale), 1) for side in turned.size)
-    canvas = Image.new("L", (SIZE, SIZE))
+def _place(layers, rng):
+    """The pictogram at a random angle, size and place: cover, 0–255. Further
+    layers, drawn on the same canvas, are moved with it."""
+    angle = rng.uniform(-40, 40)
+    turned = [layer.rotate(angle, Image.Resampling.BICUBIC, expand=True)
+              for layer in layers]
+    box = turned[0].getbbox()
+    turned = [layer.crop(box) for layer in turned]
+    scale = rng.uniform(42, 72) / max(turned[0].size)
+    width, height = (max(round(side * scale), 1) for side in turned[0].size)
     corner = (int(rng.integers(SIZE - width + 1)),
               int(rng.integers(SIZE - height + 1)))
-    canvas.paste(turned.resize((width, height)), corner)
-    return np.asarray(canvas)
+    canvases = [Image.new("L", (SIZE, SIZE)) for _ in layers]
+    for canvas, layer in zip(canvases, turned):
+        canvas.paste(layer.resize((width, height)), corner)
+    return np.stack(canvases)
 
 
 @lru_cache

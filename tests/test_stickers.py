@@ -60,7 +60,24 @@ def test_train_and_test_share_no_photograph():
     assert train and test and not train & test
 
 
+def test_other_classes():
+    suits = {"club": "♣", "spade": "♠"}
+    images, labels, masks = stickers.make(30, seed=1, classes=suits)
+    assert set(labels) == {0, 1} and masks.any(axis=(1, 2)).all()
+    swapped = dict(reversed(suits.items()))  # the same draws, other glyphs
+    others = stickers.make(30, seed=1, classes=swapped)
+    assert (others[1] == labels).all()
+    assert all((a != b).any() for a, b in zip(masks, others[2]))
+    for one, same in zip(stickers.make(5, seed=2), stickers.make(
+            5, seed=2, classes=dict(stickers.CLASSES))):
+        assert (one == same).all()
+
+
 def test_bad_input():
+    for classes in ({}, {"two": "♣♠"}, {"not in the font": "\U0001F600\uFE0F"},
+                    {"emoji": chr(0x1F9FF)}):
+        with pytest.raises(ValueError, match="character of DejaVu Sans"):
+            stickers.make(1, seed=0, classes=classes)
     with pytest.raises(ValueError, match="at least 1; got 0"):
         stickers.make(0, seed=0)
     with pytest.raises(ValueError, match="'train' or 'test'; got 'val'"):

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.font_manager import get_font
 from PIL import Image, ImageDraw, ImageFont
 
 from .photos import sample
 
 SIZE = 96
+FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
 
 #: Class name -> pictogram, in the order of the class indices. The glyphs are
 #: drawn from DejaVu Sans, the font that ships with Matplotlib.
@@ -42,29 +44,32 @@ BACKGROUNDS = {
 }
 
 
-def make(n, *, seed, split="test"):
+def make(n, *, seed, split="test", classes=CLASSES):
     """Draw `n` sticker pictures; the same seed draws the same pictures.
 
     Args:
         n: how many pictures, at least 1.
         seed: an integer, the seed of the random generator.
         split: ``"train"`` or ``"test"``: which photographs lie behind.
+        classes: dict, class name -> pictogram, a character of DejaVu Sans.
 
     Returns:
         images: uint8 `(n, 96, 96, 3)`, RGB.
-        labels: int64 `(n,)`, class indices 0–9 in the order of `CLASSES`.
+        labels: int64 `(n,)`, class indices in the order of `classes`.
         masks: bool `(n, 96, 96)`, True where the pictogram covers more than
             half of the pixel.
 
     Raises:
-        ValueError: `n` below 1, or a `split` that does not exist.
+        ValueError: `n` below 1, a `split` that does not exist, no `classes`
+        or a pictogram that is not one character of the font.
     """
     photographs = _photographs(n, split)
+    _check_pictograms(classes)
     rng = np.random.default_rng(seed)
-    labels = rng.integers(len(CLASSES), size=n)
+    labels = rng.integers(len(classes), size=n)
     images = np.empty((n, SIZE, SIZE, 3), np.uint8)
     masks = np.empty((n, SIZE, SIZE), bool)
-    for i, glyph in enumerate(np.array(list(CLASSES.values()))[labels]):
+    for i, glyph in enumerate(np.array(list(classes.values()))[labels]):
         background = _crop(photographs[rng.integers(len(photographs))], rng)
         cover, = _place([_draw(glyph)], rng)
         images[i] = _paste(background, cover, rng)
@@ -121,6 +126,14 @@ def _photographs(n, split):
     return [sample(name) for name in BACKGROUNDS[split]]
 
 
+def _check_pictograms(classes):
+    known = get_font(str(FONT)).get_charmap()
+    if not classes or any(len(glyph) != 1 or ord(glyph) not in known
+                          for glyph in classes.values()):
+        raise ValueError("classes must have at least one pictogram, each one "
+                         f"character of DejaVu Sans; got {classes!r}")
+
+
 def _crop(photograph, rng):
     """A random square of the photograph, resized to 96 × 96: uint8 RGB."""
     height, width = photograph.shape[:2]
@@ -152,8 +165,7 @@ def _place(layers, rng):
 @lru_cache
 def _draw(glyph):
     """The pictogram, white on black, as large as the font is drawn here."""
-    path = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
-    font = ImageFont.truetype(str(path), 160)
+    font = ImageFont.truetype(str(FONT), 160)
     canvas = Image.new("L", (256, 256))
     ImageDraw.Draw(canvas).text((24, 24), glyph, fill=255, font=font)
     return canvas.crop(canvas.getbbox())

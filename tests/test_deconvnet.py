@@ -305,6 +305,11 @@ def end_in(*end):
     return keras.Model(x, y)
 
 
+class Squared(layers.Dense):
+    def call(self, x):
+        return super().call(x) ** 2
+
+
 class Own(keras.Model):
     def __init__(self):
         super().__init__()
@@ -356,6 +361,7 @@ def test_a_copy_of_a_model_that_shares_layers_will_do():
     (lambda: end_in(layers.Lambda(lambda y: y ** 2, name="squares",
                                   output_shape=(3,))), class_score(0),
      "'squares' .Lambda. has no rule"),
+    (lambda: end_in(Squared(3, name="sq")), class_score(0), "'sq' .Squared"),
     (lambda: end_in(lambda y: y * y), class_score(0), "Multiply"),
     (lambda: end_in(keras.Sequential([layers.Dense(3)], name="inner")),
      class_score(0), "flat, but 'inner'"),
@@ -368,7 +374,7 @@ def test_a_copy_of_a_model_that_shares_layers_will_do():
     (end_in, unit("x", 2), "layer must be one of .*c.*got 'x'"),
     (end_in, unit("c", 0, (4, 0)), "row must be below 4"),
     (end_in, predicted_class, "smoothly"),
-], ids=range(16))
+], ids=range(17))
 def test_what_has_no_rule_is_named(model, target, message):
     with pytest.raises(ValueError, match=message):
         project(model(), np.ones((1, 6, 6, 3)), target)

@@ -223,20 +223,23 @@ def _cap(operation):
     """
     kind = type(operation).__name__
     activation = getattr(operation, "activation", None)
+    if not isinstance(operation, layers.Layer):  # such as x / 127.5
+        if kind in ("Relu", "Relu6"):
+            return 6 if kind == "Relu6" else np.inf
+        if kind in _LINEAR_OPERATIONS or kind in _LINEAR_IN_ONE and not (
+                isinstance(operation.input, list)):
+            return None
     if kind == "ReLU" and not operation.negative_slope and (
             not operation.threshold):  # a layer, or an operation
-        return operation.max_value or np.inf
-    if isinstance(operation, _LINEAR) and activation in (
+        cap = operation.max_value
+        return np.inf if cap is None else cap
+    # Only these very types: what a subclass does is not known.
+    if type(operation) in _LINEAR and activation in (
             None, keras.activations.linear):
         return None
-    if isinstance(operation, (layers.Activation, *_UNFUSED)) and (
+    if type(operation) in (layers.Activation, *_UNFUSED) and (
             activation in _RELUS):
         return _RELUS[activation]
-    if kind in _LINEAR_OPERATIONS or kind in _LINEAR_IN_ONE and not (
-            isinstance(operation.input, list)):
-        return None
-    if kind in ("Relu", "Relu6"):  # operations
-        return 6 if kind == "Relu6" else np.inf
     name = getattr(activation, "__name__", activation)
     raise ValueError(
         f"layer {operation.name!r} ({kind}{f', {name}' if name else ''}) has "
@@ -272,7 +275,7 @@ _UNFUSED = {layers.DepthwiseConv2D: _depthwise, layers.Conv2D: _conv,
 
 def _linear_part(operation):
     """The operation without its activation, as a function of its inputs."""
-    if isinstance(operation, tuple(_UNFUSED)):
+    if type(operation) in _UNFUSED:
         return partial(_UNFUSED[type(operation)], operation)
     if _cap(operation) is not None:
         return lambda inputs: tf.identity(inputs[0])

@@ -188,10 +188,26 @@ def test_other_architectures(name):
 
 
 def test_a_layer_that_reads_one_tensor_twice():
-    x = keras.Input((2, 2, 1))
-    model = keras.Model(x, layers.Flatten()(layers.Add()([x, x])))
-    found = project(model, np.ones((1, 2, 2, 1)), class_score(1))
-    assert found.ravel().tolist() == [0, 2, 0, 0]
+    for add in layers.Add(), lambda pair: pair[0] + pair[1]:
+        x = keras.Input((2, 2, 1))
+        model = keras.Model(x, layers.Flatten()(add([x, x])))
+        found = project(model, np.ones((1, 2, 2, 1)), class_score(1))
+        assert found.ravel().tolist() == [0, 2, 0, 0]
+
+
+def test_operations_outside_layers():
+    x = keras.Input((4, 2, 2))
+    y = ops.relu6(layers.Conv2D(2, 1, name="conv")(x) * 2 - 0.5)
+    z = ops.stack([y[..., 1], y[..., 0]], axis=-1) / 4
+    model = keras.Model(x, layers.Flatten()(z - (y + z)))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    images = rng.normal(size=(4, 4, 2, 2), scale=2)
+    target = class_score([0, 3, 7, 10])
+    expected = gradients.gradient(model, images, target)
+    assert expected.any()
+    np.testing.assert_allclose(project(model, images, target, "gradient"),
+                               expected, atol=1e-6)
 
 
 def test_without_relus_all_three_agree():
@@ -363,6 +379,8 @@ def test_a_copy_of_a_model_that_shares_layers_will_do():
      "'squares' .Lambda. has no rule"),
     (lambda: end_in(Squared(3, name="sq")), class_score(0), "'sq' .Squared"),
     (lambda: end_in(lambda y: y * y), class_score(0), "Multiply"),
+    (lambda: end_in(lambda y: y + ops.reshape(y, (-1, 3, 1))[:, :1]),
+     lambda out: out[:, 0, 0], "has no rule"),
     (lambda: end_in(keras.Sequential([layers.Dense(3)], name="inner")),
      class_score(0), "flat, but 'inner'"),
     (subclassed, class_score(0), "subclassed"),
@@ -374,7 +392,7 @@ def test_a_copy_of_a_model_that_shares_layers_will_do():
     (end_in, unit("x", 2), "layer must be one of .*c.*got 'x'"),
     (end_in, unit("c", 0, (4, 0)), "row must be below 4"),
     (end_in, predicted_class, "smoothly"),
-], ids=range(17))
+], ids=range(18))
 def test_what_has_no_rule_is_named(model, target, message):
     with pytest.raises(ValueError, match=message):
         project(model(), np.ones((1, 6, 6, 3)), target)

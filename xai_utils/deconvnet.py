@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from .gradients import backward
-from .graph import steps, tensors_read
+from .graph import steps
 from .inputs import check_batch_size, check_images
 from .progress import bar
 from .running import apply, reader, signature, specs, structure
@@ -33,9 +33,15 @@ _LINEAR = (
     layers.Reshape, layers.ZeroPadding2D, layers.Activation, layers.Dropout,
     layers.SpatialDropout2D, layers.Add, layers.Subtract, layers.Average,
     layers.Concatenate)
-# Operations outside layers: what the preprocessing of photos_net is made of.
-_LINEAR_OPERATIONS = ("Add", "Subtract", "GetItem", "Stack")
-_LINEAR_IN_ONE = ("Multiply", "TrueDivide", "Divide")
+# Operations outside layers, such as x / 127.5 - 1: those of one tensor and
+# constants, and those of several tensors of the same shape.
+_LINEAR_IN_ONE = ("Add", "Subtract", "Multiply", "TrueDivide", "Divide",
+                  "GetItem")
+_LINEAR_IN_SEVERAL = {
+    "Add": lambda operation, signal: [signal, signal],
+    "Subtract": lambda operation, signal: [signal, -signal],
+    "Stack": lambda operation, signal: tf.unstack(
+        signal, axis=operation.axis)}
 # Where a ReLU stops.
 _RELUS = {keras.activations.relu: np.inf, tf.nn.relu: np.inf,
           ops.relu: np.inf, keras.activations.relu6: 6, tf.nn.relu6: 6,
@@ -166,7 +172,9 @@ def _compile(rule, model, _structure, function, layer, arrays):
 
     @tf.function(input_signature=specs(arrays), autograph=False)
     def step(images, *arguments):
-        values = dict(zip([one.output for one in walk], run([images])))
+        with tf.GradientTape(persistent=True) as forward:
+            forward.watch(images)
+            values = dict(zip([one.output for one in walk], run([images])))
         outputs = keras.tree.map_structure(lambda end: values[id(end)], ends)
         with tf.GradientTape() as tape:
             tape.watch(outputs)
@@ -178,12 +186,16 @@ def _compile(rule, model, _structure, function, layer, arrays):
         if not signals:
             raise ValueError("target must depend smoothly on the model's "
                              "outputs; this one (an arg-max?) does not")
-        return scores, _go_back(walk, values, signals, rule), outputs
+        return (scores, _go_back(walk, values, signals, rule, forward),
+                outputs)
     return step.get_concrete_function()
 
 
-def _go_back(walk, values, signals, rule):
-    """From the signals at some tensors to the signal at the pixels."""
+def _go_back(walk, values, signals, rule, forward):
+    """From the signals at some tensors to the signal at the pixels.
+
+    `forward` is the tape of the way forward.
+    """
     for step in reversed(walk[1:]):
         if step.output not in signals:
             continue
@@ -193,7 +205,15 @@ def _go_back(walk, values, signals, rule):
         if cap is not None:
             signal = _rectify(rule, signal, (output > 0) & (output < cap))
         inputs = [values[key] for key in step.inputs]
-        parts = _transpose(_linear_part(operation), inputs, signal)
+        if isinstance(operation, layers.Layer):
+            parts = _transpose(_linear_part(operation), inputs, signal)
+        elif cap is not None:
+            parts = [signal]
+        elif len(inputs) == 1:  # its constants are known to the tape only
+            parts = [forward.gradient(output, inputs[0], signal)]
+        else:
+            parts = _LINEAR_IN_SEVERAL[type(operation).__name__](
+                operation, signal)
         for key, part in zip(step.inputs, parts):
             signals[key] = signals[key] + part if key in signals else part
     return signals[walk[0].output]
@@ -210,6 +230,7 @@ def _rectify(rule, signal, active):
 
 def _transpose(linear, inputs, signal):
     """The transposed linear map: of its output's signal, each input's."""
+    inputs = [tf.identity(one) for one in inputs]  # it may read one twice
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         output = linear(inputs)
@@ -226,8 +247,11 @@ def _cap(operation):
     if not isinstance(operation, layers.Layer):  # such as x / 127.5
         if kind in ("Relu", "Relu6"):
             return 6 if kind == "Relu6" else np.inf
-        if kind in _LINEAR_OPERATIONS or kind in _LINEAR_IN_ONE and not (
-                isinstance(operation.input, list)):
+        read = keras.tree.flatten(operation.input)
+        if kind in _LINEAR_IN_ONE and len(read) == 1:
+            return None
+        if kind in _LINEAR_IN_SEVERAL and (
+                len({one.shape for one in read}) == 1):
             return None
     if kind == "ReLU" and not operation.negative_slope and (
             not operation.threshold):  # a layer, or an operation
@@ -274,9 +298,10 @@ _UNFUSED = {layers.DepthwiseConv2D: _depthwise, layers.Conv2D: _conv,
 
 
 def _linear_part(operation):
-    """The operation without its activation, as a function of its inputs."""
+    """The layer without its activation, as a function of a list of inputs."""
     if type(operation) in _UNFUSED:
         return partial(_UNFUSED[type(operation)], operation)
     if _cap(operation) is not None:
         return lambda inputs: tf.identity(inputs[0])
-    return keras.Function(tensors_read(operation), operation.output)
+    several = isinstance(operation.input, list)
+    return lambda inputs: operation(inputs if several else inputs[0])

@@ -45,8 +45,10 @@ def steps(model, layer=None):
             raise ValueError(
                 f"model must be flat, but {operation.name!r} is a model inside "
                 "it: build it on input_tensor=… instead of calling it")
-        keys = tuple(map(id, tensors_read(operation)))
-        step = Step(operation, keys, id(operation.output))
+        read = keras.tree.flatten(operation.input)
+        if isinstance(operation, keras.layers.InputLayer):
+            read = []
+        step = Step(operation, tuple(map(id, read)), id(operation.output))
         if not made.issuperset(step.inputs):
             raise ValueError(_TWICE.format(operation.name))
         found.append(step)
@@ -55,14 +57,6 @@ def steps(model, layer=None):
         raise ValueError(_TWICE.format(operations[-1].name))
     outputs = [step.operation.output for step in found]
     return found, keras.Function(model.inputs, outputs)
-
-
-def tensors_read(operation):
-    """The symbolic tensors that it reads, each once: x + x reads one."""
-    if isinstance(operation, keras.layers.InputLayer):
-        return []
-    read = keras.tree.flatten(operation.input)
-    return list({id(tensor): tensor for tensor in read}.values())
 
 
 _TWICE = ("each layer must be used once, but {!r}, or one before it, is used "

@@ -20,14 +20,22 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 def execute(path):
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=600, kernel_name="python3",
-                   record_timing=False, coalesce_streams=True,
-                   resources={"metadata": {"path": path.parent}}).execute()
+    NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": path.parent}},
+    ).execute()
     clean(notebook)
     for cell in notebook.cells:
         if "hero" in cell.metadata.get("tags", []):
-            png, = (output.data["image/png"] for output in cell.outputs
-                    if "image/png" in output.get("data", {}))
+            (png,) = (
+                output.data["image/png"]
+                for output in cell.outputs
+                if "image/png" in output.get("data", {})
+            )
             hero = ROOT / "images" / (path.stem + ".png")
             hero.write_bytes(base64.b64decode(png))
     nbformat.write(notebook, path)
@@ -35,9 +43,13 @@ def execute(path):
 
 def clean(notebook):
     notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python",
-                       "name": "python3"},
-        "language_info": {"name": "python"}}
+        "kernelspec": {
+            "display_name": "Python 3",
+            "language": "python",
+            "name": "python3",
+        },
+        "language_info": {"name": "python"},
+    }
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             # Without a kernel, a widget is an error message on the page.

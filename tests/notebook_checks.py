@@ -15,6 +15,7 @@ from PIL import Image
 def imagenet_missing():
     """None, or why the ImageNet network can't be loaded here."""
     from xai_utils import networks
+
     try:
         networks.labels(networks.photos_net())
     except RuntimeError as error:
@@ -49,8 +50,10 @@ def difference(stored, new):
     blocks = off[:height, :width].reshape(height // 8, 8, -1, 8)
     worst = blocks.mean(axis=(1, 3)).max()
     if off.mean() > 1 or worst > 40:
-        return (f"grey levels differ by {off.mean():.1f} on average, and by "
-                f"{worst:.0f} in the worst 8 × 8 pixels")
+        return (
+            f"grey levels differ by {off.mean():.1f} on average, and by "
+            f"{worst:.0f} in the worst 8 × 8 pixels"
+        )
 
 
 def pytest_runtest_setup(item):

@@ -41,17 +41,19 @@ def test_linear_network_in_closed_form():
     model = linear_net()
     w = model.layers[-1].kernel.numpy().T.reshape(3, 5, 6, 2)
     steps, rate, l2 = 40, 0.3, 0.02
-    found = class_model(model, class_score([2, 0]), mean=7., l2=l2,
-                        steps=steps, rate=rate)
+    found = class_model(
+        model, class_score([2, 0]), mean=7.0, l2=l2, steps=steps, rate=rate
+    )
     undone = np.prod([1 - rate * (1 - t / steps) for t in range(steps)])
     exact = w[[2, 0]] / (2 * l2) * (1 - undone)
     assert undone > 1e-4  # so that a wrong schedule would show
     np.testing.assert_allclose(found.images, 7 + exact, rtol=1e-9)
     np.testing.assert_allclose(
-        found.norms[-1], np.sqrt(np.square(exact).sum(axis=(1, 2, 3))))
+        found.norms[-1], np.sqrt(np.square(exact).sum(axis=(1, 2, 3)))
+    )
     logits = model(found.images).numpy()
     np.testing.assert_allclose(found.scores[-1], logits[[0, 1], [2, 0]])
-    at_mean = model(np.full((1, 5, 6, 2), 7.)).numpy()[0]
+    at_mean = model(np.full((1, 5, 6, 2), 7.0)).numpy()[0]
     np.testing.assert_allclose(found.scores[0], at_mean[[2, 0]])
     assert found.scores.shape == found.norms.shape == (steps + 1, 2)
 
@@ -64,8 +66,9 @@ def test_gradient_of_the_objective_vanishes_in_a_smooth_network():
         pixels = tf.constant(image[None])
         with tf.GradientTape() as tape:
             tape.watch(pixels)
-            goal = model(pixels)[0, 1] - l2 * tf.reduce_sum(pixels ** 2)
+            goal = model(pixels)[0, 1] - l2 * tf.reduce_sum(pixels**2)
         return np.linalg.norm(tape.gradient(goal, pixels))
+
     assert slope(found.images[0]) < slope(np.zeros((6, 7, 3))) / 100
     objective = found.scores[:, 0] - l2 * found.norms[:, 0] ** 2
     assert (np.diff(objective) > -1e-9).all()
@@ -74,10 +77,15 @@ def test_gradient_of_the_objective_vanishes_in_a_smooth_network():
 def test_a_linear_unit_finds_its_own_filter(double):
     model = networks.stickers_net()
     kernel = model.get_layer("conv1").kernel.numpy()[..., 1]
-    found = class_model(model, unit("conv1", 1, (40, 50)), mean=110.,
-                        l2=1e-4, steps=100).images[0] - 110
-    np.testing.assert_allclose(found[39:42, 49:52],
-                               kernel / 127.5 / 2e-4, rtol=0.01)
+    found = (
+        class_model(
+            model, unit("conv1", 1, (40, 50)), mean=110.0, l2=1e-4, steps=100
+        ).images[0]
+        - 110
+    )
+    np.testing.assert_allclose(
+        found[39:42, 49:52], kernel / 127.5 / 2e-4, rtol=0.01
+    )
     found[39:42, 49:52] = 0
     assert not found.any()
 
@@ -86,8 +94,13 @@ def test_eight_of_ten_stickers_are_called_their_class(double):
     """In fewer steps than notebook 03 takes."""
     model = networks.stickers_net()
     pictures, _, _ = stickers.make(100, seed=0, split="train")
-    found = class_model(model, class_score(range(10)), l2=1e-5, steps=60,
-                        mean=pictures.mean(axis=0))
+    found = class_model(
+        model,
+        class_score(range(10)),
+        l2=1e-5,
+        steps=60,
+        mean=pictures.mean(axis=0),
+    )
     P = tf.nn.softmax(model(found.images)).numpy()[range(10), range(10)]
     assert (P > 0.99).sum() >= 8
     assert (found.scores[-1] >= 0.99 * found.scores.max(axis=0)).all()
@@ -98,8 +111,12 @@ def test_in_double_precision_rounding_finds_the_same_maximum(double):
     that, ends on the same picture."""
     model = networks.stickers_net()
     noise = np.random.default_rng(0).normal(scale=1e-11, size=(96, 96, 3))
-    found = [class_model(model, class_score(4), mean=110 + some, l2=1e-5,
-                         steps=60).images for some in (0 * noise, noise)]
+    found = [
+        class_model(
+            model, class_score(4), mean=110 + some, l2=1e-5, steps=60
+        ).images
+        for some in (0 * noise, noise)
+    ]
     np.testing.assert_allclose(*found, atol=1e-6)
 
 
@@ -119,8 +136,9 @@ def test_batches_do_not_matter_and_it_repeats_bit_for_bit():
 def test_jitter_shifts_the_picture_and_shifts_it_back():
     """Pixel by pixel by hand, with the shifts that the helper draws."""
     model, l2, mean = smooth_net(), 0.05, np.full((6, 7, 3), 0.2)
-    found = class_model(model, class_score(1), mean=mean, l2=l2, steps=5,
-                        jitter=2)
+    found = class_model(
+        model, class_score(1), mean=mean, l2=l2, steps=5, jitter=2
+    )
     shifts = np.random.default_rng(0).integers(-2, 3, (5, 2))
     assert (shifts != 0).any(axis=0).all()
     I = np.zeros((6, 7, 3))
@@ -142,13 +160,16 @@ def test_jitter_shifts_the_picture_and_shifts_it_back():
 def test_blur_falls_with_the_rate_and_keeps_channels_apart():
     model = linear_net()
     w = model.layers[-1].kernel.numpy().T.reshape(3, 5, 6, 2)[1]
-    found = class_model(model, class_score(1), mean=3., l2=0.1, steps=4,
-                        blur=1.5)
+    found = class_model(
+        model, class_score(1), mean=3.0, l2=0.1, steps=4, blur=1.5
+    )
     I = np.zeros((5, 6, 2))
     for remaining in (1, 3 / 4, 1 / 2, 1 / 4):
         I = I + 0.2 * remaining * (w / 0.2 - I)
-        I = np.stack([gaussian_filter(I[..., c], 1.5 * remaining)
-                      for c in range(2)], axis=-1)
+        I = np.stack(
+            [gaussian_filter(I[..., c], 1.5 * remaining) for c in range(2)],
+            axis=-1,
+        )
     np.testing.assert_allclose(found.images[0], 3 + I, atol=1e-12)
 
 
@@ -157,33 +178,58 @@ def test_probability_and_the_dtype_of_the_model():
     found = class_model(model, class_probability(1), mean=0, l2=1e-3)
     assert found.images.dtype == np.float32
     assert found.scores[-1, 0] > found.scores[0, 0]
-    assert 0 <= found.scores.min() and found.scores.max() <= 1
+    assert found.scores.min() >= 0 and found.scores.max() <= 1
 
 
-@pytest.mark.parametrize("change, error, message", [
-    ({"l2": 0}, ValueError, "l2 must be above 0; got 0"),
-    ({"l2": np.nan}, ValueError, "l2 must be above 0"),
-    ({"l2": "small"}, ValueError, "l2 must be above 0; got 'small'"),
-    ({"l2": 1e-320}, ValueError, "l2 must be larger"),
-    ({"rate": 0}, ValueError, "rate must be above 0"),
-    ({"rate": 1.5}, ValueError, "rate must be above 0, at most 1; got 1.5"),
-    ({"steps": 0}, ValueError, "steps must be a whole number, at least 1"),
-    ({"steps": 2.5}, ValueError, "steps must be a whole number"),
-    ({"jitter": -1}, ValueError, "jitter must be a whole number, at least 0"),
-    ({"blur": -1}, ValueError, "blur must be a sigma"),
-    ({"batch_size": 0}, ValueError, "batch_size must be"),
-    ({"mean": [1, 2, 3]}, ValueError, "mean must have 2 channels"),
-    ({"mean": np.zeros((4, 6, 2))}, ValueError, "mean must have the shape"),
-    ({"mean": np.nan}, ValueError, "mean must be finite"),
-    ({"mean": "grey"}, TypeError, "mean must hold integers or floats"),
-    ({"mean": np.zeros((1, 5, 6, 2))}, ValueError, "mean must be a grey"),
-    ({"target": class_score(3)}, ValueError, "class index must be below 3"),
-    ({"target": 3}, TypeError, "target must be a callable"),
-    ({"model": "net"}, TypeError, "model must be a keras.Model"),
-])
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"l2": 0}, ValueError, "l2 must be above 0; got 0"),
+        ({"l2": np.nan}, ValueError, "l2 must be above 0"),
+        ({"l2": "small"}, ValueError, "l2 must be above 0; got 'small'"),
+        ({"l2": 1e-320}, ValueError, "l2 must be larger"),
+        ({"rate": 0}, ValueError, "rate must be above 0"),
+        (
+            {"rate": 1.5},
+            ValueError,
+            "rate must be above 0, at most 1; got 1.5",
+        ),
+        ({"steps": 0}, ValueError, "steps must be a whole number, at least 1"),
+        ({"steps": 2.5}, ValueError, "steps must be a whole number"),
+        (
+            {"jitter": -1},
+            ValueError,
+            "jitter must be a whole number, at least 0",
+        ),
+        ({"blur": -1}, ValueError, "blur must be a sigma"),
+        ({"batch_size": 0}, ValueError, "batch_size must be"),
+        ({"mean": [1, 2, 3]}, ValueError, "mean must have 2 channels"),
+        (
+            {"mean": np.zeros((4, 6, 2))},
+            ValueError,
+            "mean must have the shape",
+        ),
+        ({"mean": np.nan}, ValueError, "mean must be finite"),
+        ({"mean": "grey"}, TypeError, "mean must hold integers or floats"),
+        ({"mean": np.zeros((1, 5, 6, 2))}, ValueError, "mean must be a grey"),
+        (
+            {"target": class_score(3)},
+            ValueError,
+            "class index must be below 3",
+        ),
+        ({"target": 3}, TypeError, "target must be a callable"),
+        ({"model": "net"}, TypeError, "model must be a keras.Model"),
+    ],
+)
 def test_bad_input(change, error, message):
-    args = {"model": linear_net(), "target": class_score(0), "mean": 0,
-            "l2": 0.1, "steps": 2, **change}
+    args = {
+        "model": linear_net(),
+        "target": class_score(0),
+        "mean": 0,
+        "l2": 0.1,
+        "steps": 2,
+        **change,
+    }
     with pytest.raises(error, match=message):
         class_model(args.pop("model"), args.pop("target"), **args)
 
@@ -194,6 +240,7 @@ def test_models_of_any_size_want_a_mean_picture():
     model = keras.Model(x, y)
     with pytest.raises(ValueError, match="mean must be a picture"):
         class_model(model, class_score(0), mean=127, l2=1e-4)
-    found = class_model(model, class_score(0), mean=np.full((8, 9, 3), 127),
-                        l2=1e-4, steps=2)
+    found = class_model(
+        model, class_score(0), mean=np.full((8, 9, 3), 127), l2=1e-4, steps=2
+    )
     assert found.images.shape == (1, 8, 9, 3)

@@ -17,8 +17,15 @@ NAME = "02_occlusion_sensitivity.ipynb"  # the one with a widget
 
 # What such a machine ships: the oldest TensorFlow that is supported, and the
 # old ipywidgets that Colab keeps.
-SHIPPED = ["tensorflow==2.16.*", "ipywidgets==7.7.1", "matplotlib",
-           "scikit-image", "tqdm", "ipykernel", "nbclient"]
+SHIPPED = [
+    "tensorflow==2.16.*",
+    "ipywidgets==7.7.1",
+    "matplotlib",
+    "scikit-image",
+    "tqdm",
+    "ipykernel",
+    "nbclient",
+]
 
 RUN = """
 import nbformat, sys
@@ -32,9 +39,15 @@ finally:
 
 
 def run(*command, **options):
-    return subprocess.run(command, check=True, text=True, timeout=400,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          **options).stdout
+    return subprocess.run(
+        command,
+        check=True,
+        text=True,
+        timeout=400,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        **options,
+    ).stdout
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +73,17 @@ def machine(tmp_path_factory):
 def repository(tmp_path):
     """A clone of the working tree as it is now."""
     clone = tmp_path / "repository"
-    shutil.copytree(ROOT / "xai_utils", clone / "xai_utils",
-                    ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "xai_utils",
+        clone / "xai_utils",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for command in (["init", "-q"], ["add", "."],
-                    [*author, "commit", "-qm", "as it is"]):
+    for command in (
+        ["init", "-q"],
+        ["add", "."],
+        [*author, "commit", "-qm", "as it is"],
+    ):
         run("git", *command, cwd=clone)
     return clone
 
@@ -74,17 +93,22 @@ def test_one_notebook_alone(machine, repository, tmp_path):
     content.mkdir()
     notebook = nbformat.read(ROOT / "notebooks" / NAME, as_version=4)
     if imagenet_missing() and not os.environ.get("CI"):
-        notebook.cells = [cell for cell in notebook.cells if "imagenet"
-                          not in cell.metadata.get("tags", [])]
+        notebook.cells = [
+            cell
+            for cell in notebook.cells
+            if "imagenet" not in cell.metadata.get("tags", [])
+        ]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     nbformat.write(notebook, content / NAME)
     environment = {
-        **os.environ, "GIT_CONFIG_COUNT": "1",
+        **os.environ,
+        "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.{repository.as_uri()}.insteadOf",
         "GIT_CONFIG_VALUE_0": ADDRESS,
-        "PYTHONPATH": str(machine.parents[1] / "stand_in")}
+        "PYTHONPATH": str(machine.parents[1] / "stand_in"),
+    }
     versions = [machine, "-m", "pip", "list", "--format=json"]
     before = json.loads(run(*versions))
     try:
@@ -97,7 +121,10 @@ def test_one_notebook_alone(machine, repository, tmp_path):
         if old.cell_type == "code":
             kinds = {output.output_type for output in new.outputs}
             assert "error" not in kinds
-            assert all(output.get("name") != "stderr"
-                       for output in new.outputs), new.source
+            assert all(
+                output.get("name") != "stderr" for output in new.outputs
+            ), new.source
     assert {path.name for path in content.iterdir()} == {
-        NAME, "xai-saliency-maps"}
+        NAME,
+        "xai-saliency-maps",
+    }

@@ -10,7 +10,11 @@ from keras import layers, ops
 from xai_utils import deconvnet, gradients, networks, photos, stickers
 from xai_utils.deconvnet import RULES, project, strongest
 from xai_utils.targets import (
-    class_probability, class_score, predicted_class, unit)
+    class_probability,
+    class_score,
+    predicted_class,
+    unit,
+)
 
 
 def hand_sized():
@@ -28,9 +32,14 @@ def hand_sized():
     B = [[0, 1, 0], [1, 0, 2], [0, 3, 0]]
     C = [[-5, -6, -7], [-1, -2, -3], [-4, -8, -9]]
     filters = np.stack([A, B, C], axis=-1)[:, :, None].astype(float)
-    model.set_weights([filters, np.array([0.5, 0, 0]),
-                       np.reshape([2., -1., 3.], (1, 1, 3, 1)),
-                       np.array([10.])])
+    model.set_weights(
+        [
+            filters,
+            np.array([0.5, 0, 0]),
+            np.reshape([2.0, -1.0, 3.0], (1, 1, 3, 1)),
+            np.array([10.0]),
+        ]
+    )
     image = np.zeros((1, 4, 4, 1))
     image[0, 2, 2] = 1
     return model, image, filters[:, :, 0]
@@ -45,8 +54,11 @@ def test_hand_sized_network_is_as_on_paper():
     A[1:4, 0:3], B[0:3, 1:4], C[0:3, 0:3] = np.moveaxis(filters, 2, 0)
     # The unit sends back (2, -1, 3). The gradient stops at C, which is not
     # active; the deconvnet at B, which gets a negative signal; guided at both.
-    for rule, on_paper in (("gradient", 2 * A - B), ("deconvnet", 2 * A + 3 * C),
-                           ("guided", 2 * A)):
+    for rule, on_paper in (
+        ("gradient", 2 * A - B),
+        ("deconvnet", 2 * A + 3 * C),
+        ("guided", 2 * A),
+    ):
         found = project(model, image, unit("unit", 0, (0, 0)), rule)
         np.testing.assert_array_equal(found[0, ..., 0], on_paper)
 
@@ -55,64 +67,93 @@ def test_a_capped_relu_is_closed_at_its_cap_but_not_to_the_deconvnet():
     x = keras.Input((1, 4, 1))
     y = layers.ReLU(max_value=6)(x)
     model = keras.Model(x, layers.Flatten(name="all")(y))
-    image = np.reshape([-1., 3., 7., 0.5], (1, 1, 4, 1))
-    back = {rule: project(
-        model, image, lambda a: a[:, 0] - a[:, 1] + a[:, 2] + a[:, 3],
-        rule).ravel().tolist() for rule in RULES}
-    assert back == {"gradient": [0, -1, 0, 1], "deconvnet": [1, 0, 1, 1],
-                    "guided": [0, 0, 0, 1]}
+    image = np.reshape([-1.0, 3.0, 7.0, 0.5], (1, 1, 4, 1))
+    back = {
+        rule: project(
+            model, image, lambda a: a[:, 0] - a[:, 1] + a[:, 2] + a[:, 3], rule
+        )
+        .ravel()
+        .tolist()
+        for rule in RULES
+    }
+    assert back == {
+        "gradient": [0, -1, 0, 1],
+        "deconvnet": [1, 0, 1, 1],
+        "guided": [0, 0, 0, 1],
+    }
 
 
 def residual_net():
     """Every kind of layer that has a rule, with all kinds of ReLU."""
     keras.utils.set_random_seed(3)
     x = keras.Input((15, 13, 3))
-    y = layers.Rescaling(2., offset=-0.5)(x) / 3. - 0.1
+    y = layers.Rescaling(2.0, offset=-0.5)(x) / 3.0 - 0.1
     y = layers.Conv2D(6, 3, strides=2, padding="same", use_bias=False)(y)
     y = layers.BatchNormalization(name="norm")(y)
-    y = layers.ReLU(6.)(y)
+    y = layers.ReLU(6.0)(y)
     side = layers.DepthwiseConv2D(3, padding="same", activation="relu")(y)
     side = layers.SeparableConv2D(6, 3, padding="same")(side)
     side = layers.Activation("relu6")(side)
     y = layers.Add()([y, side])
     # A window of 3 that moves by 2: one unit may be the maximum of two.
     y = layers.MaxPooling2D(3, strides=2, padding="same", name="pool")(y)
-    y = layers.Concatenate()([y, layers.Conv2D(
-        4, 3, padding="same", dilation_rate=2, activation=tf.nn.relu)(y)])
+    y = layers.Concatenate()(
+        [
+            y,
+            layers.Conv2D(
+                4, 3, padding="same", dilation_rate=2, activation=tf.nn.relu
+            )(y),
+        ]
+    )
     y = layers.AveragePooling2D(2, padding="same")(layers.ZeroPadding2D()(y))
     y = ops.relu(layers.Conv2D(8, 2, groups=2, name="last")(y))
     y = layers.Dropout(0.5)(layers.GlobalAveragePooling2D()(y))
     y = layers.Dense(7, activation="relu", name="dense")(y)
     model = keras.Model(x, layers.Dense(4, name="scores")(y))
     rng = np.random.default_rng(0)
-    model.set_weights([
-        np.abs(w) + 0.5 if "variance" in v.path else
-        w + rng.normal(size=w.shape, scale=0.3)
-        for v, w in zip(model.weights, model.get_weights())])
+    model.set_weights(
+        [
+            np.abs(w) + 0.5
+            if "variance" in v.path
+            else w + rng.normal(size=w.shape, scale=0.3)
+            for v, w in zip(model.weights, model.get_weights())
+        ]
+    )
     return model, rng.normal(size=(3, 15, 13, 3), scale=3)
 
 
 def by_custom_gradient(model, rule):
     """The same network, whose ReLUs have another gradient."""
+
     def relu(cap):
         @tf.custom_gradient
         def forward(x):
             def back(signal):
                 passed = tf.cast((x > 0) & (x < cap), x.dtype)
                 positive = tf.cast(signal > 0, x.dtype)
-                return signal * {"gradient": passed, "deconvnet": positive,
-                                 "guided": passed * positive}[rule]
+                return (
+                    signal
+                    * {
+                        "gradient": passed,
+                        "deconvnet": positive,
+                        "guided": passed * positive,
+                    }[rule]
+                )
+
             return tf.clip_by_value(x, 0, cap), back
+
         return forward
 
     def clone(layer):
         config = layer.get_config()
         if isinstance(layer, layers.ReLU):
-            return layers.Activation(relu(layer.max_value or np.inf),
-                                     name=layer.name)
+            return layers.Activation(
+                relu(layer.max_value or np.inf), name=layer.name
+            )
         copy = type(layer).from_config(config)
-        name = getattr(config.get("activation"), "__name__",
-                       config.get("activation"))
+        name = getattr(
+            config.get("activation"), "__name__", config.get("activation")
+        )
         if name == "relu6":
             copy.activation = relu(6)
         elif name is not None and "relu" in str(name):
@@ -130,24 +171,35 @@ def agree(model, images, target, copies=True):
         if rule == "gradient":
             expected = gradients.gradient(model, images, target)
         else:
-            expected = gradients.gradient(by_custom_gradient(model, rule),
-                                          images, target)
+            expected = gradients.gradient(
+                by_custom_gradient(model, rule), images, target
+            )
         assert np.abs(found).max() > 0
-        np.testing.assert_allclose(found, expected, rtol=1e-5,
-                                   atol=1e-5 * np.abs(expected).max())
+        np.testing.assert_allclose(
+            found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max()
+        )
 
 
-@pytest.mark.parametrize("target", [
-    class_score([1, 2, 3]), unit("conv4", 3), unit("conv2", 5, (20, 9)),
-    unit("hidden", 11)], ids=["score", "map", "unit", "dense"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        class_score([1, 2, 3]),
+        unit("conv4", 3),
+        unit("conv2", 5, (20, 9)),
+        unit("hidden", 11),
+    ],
+    ids=["score", "map", "unit", "dense"],
+)
 def test_stickers_net_like_tape_and_custom_gradient(target):
     images, _, _ = stickers.make(3, seed=5)
     agree(networks.stickers_net(), images, target)
 
 
-@pytest.mark.parametrize("target", [
-    class_score(2), class_probability(1), unit("pool", 4, (2, 1))],
-    ids=["score", "probability", "unit"])
+@pytest.mark.parametrize(
+    "target",
+    [class_score(2), class_probability(1), unit("pool", 4, (2, 1))],
+    ids=["score", "probability", "unit"],
+)
 def test_all_kinds_of_layers_like_tape_and_custom_gradient(target):
     model, images = residual_net()
     # The one ReLU that is no layer: the copy can't have another gradient.
@@ -156,7 +208,8 @@ def test_all_kinds_of_layers_like_tape_and_custom_gradient(target):
     y = layers.Dropout(0.5)(layers.GlobalAveragePooling2D()(y))
     for name in "dense", "scores":
         y = type(model.get_layer(name)).from_config(
-            model.get_layer(name).get_config())(y)
+            model.get_layer(name).get_config()
+        )(y)
     full = keras.Model(model.input, y)
     full.set_weights(model.get_weights())
     agree(full, images, target)
@@ -166,12 +219,16 @@ def test_a_relu_that_is_no_layer():
     model, images = residual_net()
     found = project(model, images, class_score(2), "gradient")
     np.testing.assert_allclose(
-        found, gradients.gradient(model, images, class_score(2)), rtol=1e-5)
+        found, gradients.gradient(model, images, class_score(2)), rtol=1e-5
+    )
     assert not np.allclose(found, project(model, images, class_score(2)))
 
 
-@pytest.mark.parametrize("target", [
-    class_score(285), unit("conv_pw_6_relu", 7, (5, 6))], ids=["score", "unit"])
+@pytest.mark.parametrize(
+    "target",
+    [class_score(285), unit("conv_pw_6_relu", 7, (5, 6))],
+    ids=["score", "unit"],
+)
 def test_imagenet_network_like_tape_and_custom_gradient(imagenet, target):
     cat = photos.sample("chelsea", size=224)[None]
     agree(networks.photos_net(), cat, target)
@@ -183,8 +240,11 @@ def test_other_architectures(name):
     image = np.random.default_rng(0).uniform(0, 255, (1, 224, 224, 3))
     expected = gradients.gradient(model, image, class_score(3))
     np.testing.assert_allclose(
-        project(model, image, class_score(3), "gradient"), expected,
-        rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+        project(model, image, class_score(3), "gradient"),
+        expected,
+        rtol=1e-5,
+        atol=1e-5 * np.abs(expected).max(),
+    )
 
 
 def test_a_layer_that_reads_one_tensor_twice():
@@ -206,8 +266,9 @@ def test_operations_outside_layers():
     target = class_score([0, 3, 7, 10])
     expected = gradients.gradient(model, images, target)
     assert expected.any()
-    np.testing.assert_allclose(project(model, images, target, "gradient"),
-                               expected, atol=1e-6)
+    np.testing.assert_allclose(
+        project(model, images, target, "gradient"), expected, atol=1e-6
+    )
 
 
 def test_without_relus_all_three_agree():
@@ -222,7 +283,8 @@ def test_without_relus_all_three_agree():
     for other in 1, 2:
         np.testing.assert_array_equal(same[0], same[other])
         assert np.abs(differ[0] - differ[other]).max() > (
-            0.1 * np.abs(differ[0]).max())
+            0.1 * np.abs(differ[0]).max()
+        )
 
 
 def test_deconvnet_of_the_whole_map_is_not_the_sum_of_its_units():
@@ -234,13 +296,20 @@ def test_deconvnet_of_the_whole_map_is_not_the_sum_of_its_units():
     for rule in RULES:
         whole[rule] = project(model, image, unit("conv4", 3), rule)[0]
         parts[rule] = project(
-            model, np.repeat(image, 144, axis=0),
-            unit("conv4", [3] * 144, places), rule).sum(axis=0)
-    np.testing.assert_allclose(whole["gradient"], parts["gradient"],
-                               atol=1e-5 * np.abs(whole["gradient"]).max())
+            model,
+            np.repeat(image, 144, axis=0),
+            unit("conv4", [3] * 144, places),
+            rule,
+        ).sum(axis=0)
+    np.testing.assert_allclose(
+        whole["gradient"],
+        parts["gradient"],
+        atol=1e-5 * np.abs(whole["gradient"]).max(),
+    )
     for rule in "deconvnet", "guided":
         assert np.abs(whole[rule] - parts[rule]).max() > (
-            0.01 * np.abs(whole[rule]).max())
+            0.01 * np.abs(whole[rule]).max()
+        )
 
 
 def test_biases_never_enter():
@@ -250,7 +319,8 @@ def test_biases_never_enter():
     weights[3] = weights[3] + 100
     model.set_weights(weights)
     np.testing.assert_array_equal(
-        project(model, image, unit("unit", 0, (0, 0))), before)
+        project(model, image, unit("unit", 0, (0, 0))), before
+    )
 
 
 def test_new_weights_are_used_and_the_model_is_left_alone():
@@ -260,12 +330,17 @@ def test_new_weights_are_used_and_the_model_is_left_alone():
     for old, new in zip(before, model.get_weights()):
         np.testing.assert_array_equal(old, new)
     np.testing.assert_allclose(  # still one graph: a second call works
-        project(model, images, class_score(1), batch_size=3), first,
-        rtol=1e-4, atol=1e-6)
-    model.set_weights([2 * weight if i == 0 else weight
-                       for i, weight in enumerate(before)])
+        project(model, images, class_score(1), batch_size=3),
+        first,
+        rtol=1e-4,
+        atol=1e-6,
+    )
+    model.set_weights(
+        [2 * weight if i == 0 else weight for i, weight in enumerate(before)]
+    )
     assert np.abs(project(model, images, class_score(1)) - first).max() > (
-        1e-3 * np.abs(first).max())
+        1e-3 * np.abs(first).max()
+    )
 
 
 def test_nothing_is_traced_anew():
@@ -273,23 +348,38 @@ def test_nothing_is_traced_anew():
     project(model, images, unit("pool", 0, (1, 1)))
     misses = deconvnet._compile.cache_info().misses
     for channel in range(4):
-        project(model, images[:channel % 3 + 1], unit("pool", channel, (0, 1)))
+        project(
+            model, images[: channel % 3 + 1], unit("pool", channel, (0, 1))
+        )
     assert deconvnet._compile.cache_info().misses == misses
 
 
 def test_sequential_two_outputs_and_float64():
-    stack = keras.Sequential([
-        keras.Input((6, 6, 2)), layers.Conv2D(3, 3, activation="relu"),
-        layers.Flatten(), layers.Dense(2)])
+    stack = keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.Conv2D(3, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
     images = np.random.default_rng(0).normal(size=(2, 6, 6, 2))
     np.testing.assert_allclose(
         project(stack, images, class_score(1), "gradient"),
-        gradients.gradient(stack, images, class_score(1)), rtol=1e-5)
+        gradients.gradient(stack, images, class_score(1)),
+        rtol=1e-5,
+    )
     x = keras.Input((6, 6, 2), dtype="float64")
     y = layers.Flatten(dtype="float64")(
-        layers.Conv2D(3, 3, activation="relu", dtype="float64")(x))
-    two = keras.Model(x, {"a": layers.Dense(2, dtype="float64")(y),
-                          "b": layers.Dense(3, dtype="float64")(y)})
+        layers.Conv2D(3, 3, activation="relu", dtype="float64")(x)
+    )
+    two = keras.Model(
+        x,
+        {
+            "a": layers.Dense(2, dtype="float64")(y),
+            "b": layers.Dense(3, dtype="float64")(y),
+        },
+    )
     found = project(two, images, lambda outputs: outputs["b"][:, 2])
     one = keras.Model(x, two.output["b"])
     np.testing.assert_array_equal(found, project(one, images, class_score(2)))
@@ -304,7 +394,8 @@ def test_half_precision_gives_nearly_the_same():
         y = layers.Conv2D(4, 3, activation="relu", dtype=policy)(x)
         y = layers.DepthwiseConv2D(3, activation="relu", dtype=policy)(y)
         y = layers.Dense(5, activation="relu", dtype=policy)(
-            layers.Flatten(dtype=policy)(y))
+            layers.Flatten(dtype=policy)(y)
+        )
         model = keras.Model(x, layers.Dense(3)(y))
         found[policy] = project(model, images, class_score(1))
     full, half = found.values()
@@ -352,47 +443,87 @@ def repeated(*above):
 def test_a_copy_of_a_model_that_shares_layers_will_do():
     first = end_in()
     x = keras.Input((6, 6, 3))
-    second = keras.Model(x, first.get_layer("d")(layers.Flatten()(
-        first.get_layer("c")(x))))
+    second = keras.Model(
+        x, first.get_layer("d")(layers.Flatten()(first.get_layer("c")(x)))
+    )
     with pytest.raises(ValueError, match="clone_model"):
         project(second, np.ones((1, 6, 6, 3)), class_score(0))
     copy = keras.models.clone_model(second)
     copy.set_weights(second.get_weights())
     np.testing.assert_array_equal(
         project(copy, np.ones((1, 6, 6, 3)), class_score(0)),
-        project(first, np.ones((1, 6, 6, 3)), class_score(0)))
+        project(first, np.ones((1, 6, 6, 3)), class_score(0)),
+    )
 
 
-@pytest.mark.parametrize("model, target, message", [
-    (lambda: end_in(layers.LeakyReLU(name="leaky")), class_score(1),
-     "'leaky' .LeakyReLU. has no rule"),
-    (lambda: end_in(layers.ReLU(threshold=1, name="late")), class_score(1),
-     "'late' .ReLU. has no rule"),
-    (lambda: end_in(layers.Activation("tanh", name="tan")), class_score(1),
-     "'tan' .Activation, tanh. has no rule"),
-    (lambda: end_in(layers.Dense(2, "softmax", name="p")),
-     class_probability(1), "'p' .Dense, softmax. has no rule"),
-    (lambda: end_in(layers.LayerNormalization(name="ln")), class_score(0),
-     "'ln' .LayerNormalization. has no rule"),
-    (lambda: end_in(layers.Lambda(lambda y: y ** 2, name="squares",
-                                  output_shape=(3,))), class_score(0),
-     "'squares' .Lambda. has no rule"),
-    (lambda: end_in(Squared(3, name="sq")), class_score(0), "'sq' .Squared"),
-    (lambda: end_in(lambda y: y * y), class_score(0), "Multiply"),
-    (lambda: end_in(lambda y: y + ops.reshape(y, (-1, 3, 1))[:, :1]),
-     lambda out: out[:, 0, 0], "has no rule"),
-    (lambda: end_in(keras.Sequential([layers.Dense(3)], name="inner")),
-     class_score(0), "flat, but 'inner'"),
-    (subclassed, class_score(0), "subclassed"),
-    (repeated, class_score(0), "used once, but 'repeated'"),
-    (lambda: repeated(layers.Dense(3, name="last")), class_score(0),
-     "used once, but 'last'"),
-    (end_in, class_score(3), "class index must be below 3"),
-    (end_in, unit("c", 2), "channel must be below 2"),
-    (end_in, unit("x", 2), "layer must be one of .*c.*got 'x'"),
-    (end_in, unit("c", 0, (4, 0)), "row must be below 4"),
-    (end_in, predicted_class, "smoothly"),
-], ids=range(18))
+@pytest.mark.parametrize(
+    "model, target, message",
+    [
+        (
+            lambda: end_in(layers.LeakyReLU(name="leaky")),
+            class_score(1),
+            "'leaky' .LeakyReLU. has no rule",
+        ),
+        (
+            lambda: end_in(layers.ReLU(threshold=1, name="late")),
+            class_score(1),
+            "'late' .ReLU. has no rule",
+        ),
+        (
+            lambda: end_in(layers.Activation("tanh", name="tan")),
+            class_score(1),
+            "'tan' .Activation, tanh. has no rule",
+        ),
+        (
+            lambda: end_in(layers.Dense(2, "softmax", name="p")),
+            class_probability(1),
+            "'p' .Dense, softmax. has no rule",
+        ),
+        (
+            lambda: end_in(layers.LayerNormalization(name="ln")),
+            class_score(0),
+            "'ln' .LayerNormalization. has no rule",
+        ),
+        (
+            lambda: end_in(
+                layers.Lambda(
+                    lambda y: y**2, name="squares", output_shape=(3,)
+                )
+            ),
+            class_score(0),
+            "'squares' .Lambda. has no rule",
+        ),
+        (
+            lambda: end_in(Squared(3, name="sq")),
+            class_score(0),
+            "'sq' .Squared",
+        ),
+        (lambda: end_in(lambda y: y * y), class_score(0), "Multiply"),
+        (
+            lambda: end_in(lambda y: y + ops.reshape(y, (-1, 3, 1))[:, :1]),
+            lambda out: out[:, 0, 0],
+            "has no rule",
+        ),
+        (
+            lambda: end_in(keras.Sequential([layers.Dense(3)], name="inner")),
+            class_score(0),
+            "flat, but 'inner'",
+        ),
+        (subclassed, class_score(0), "subclassed"),
+        (repeated, class_score(0), "used once, but 'repeated'"),
+        (
+            lambda: repeated(layers.Dense(3, name="last")),
+            class_score(0),
+            "used once, but 'last'",
+        ),
+        (end_in, class_score(3), "class index must be below 3"),
+        (end_in, unit("c", 2), "channel must be below 2"),
+        (end_in, unit("x", 2), "layer must be one of .*c.*got 'x'"),
+        (end_in, unit("c", 0, (4, 0)), "row must be below 4"),
+        (end_in, predicted_class, "smoothly"),
+    ],
+    ids=range(18),
+)
 def test_what_has_no_rule_is_named(model, target, message):
     with pytest.raises(ValueError, match=message):
         project(model(), np.ones((1, 6, 6, 3)), target)
@@ -429,12 +560,19 @@ def test_strongest_like_sorting_everything(layer, batch_size):
     for channel in range(features.shape[-1]):
         peaks = flat[:, :, channel].max(axis=1)
         order = np.argsort(-peaks, kind="stable")[:5]
-        np.testing.assert_allclose(found.activations[channel], peaks[order],
-                                   rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            found.activations[channel], peaks[order], rtol=1e-4, atol=1e-5
+        )
         for rank, i in enumerate(found.images[channel]):
-            place = tuple(found.positions[channel, rank]) if (
-                found.positions is not None) else ()
+            place = (
+                tuple(found.positions[channel, rank])
+                if (found.positions is not None)
+                else ()
+            )
             np.testing.assert_allclose(
                 features[(i, *place, channel)],
-                found.activations[channel, rank], rtol=1e-4, atol=1e-5)
+                found.activations[channel, rank],
+                rtol=1e-4,
+                atol=1e-5,
+            )
     assert (found.positions is None) == (layer == "hidden")

@@ -39,20 +39,48 @@ def test_mask_iou():
 
 
 def test_box_iou():
-    boxes = [(0, 0, 4, 4), (0, 0, 4, 4), (0, 0, 4, 4), (0, 0, 0, 0),
-             (0, 0, 0, 0), (0, 0, 2, 8)]
-    truths = [(0, 0, 4, 4), (0, 2, 4, 6), (5, 5, 6, 6), (0, 0, 4, 4),
-              (0, 0, 0, 0), (0, 0, 8, 2)]
-    np.testing.assert_allclose(evaluation.box_iou(boxes, truths),
-                               [1, 8 / 24, 0, 0, 0, 4 / 28])
+    boxes = [
+        (0, 0, 4, 4),
+        (0, 0, 4, 4),
+        (0, 0, 4, 4),
+        (0, 0, 0, 0),
+        (0, 0, 0, 0),
+        (0, 0, 2, 8),
+    ]
+    truths = [
+        (0, 0, 4, 4),
+        (0, 2, 4, 6),
+        (5, 5, 6, 6),
+        (0, 0, 4, 4),
+        (0, 0, 0, 0),
+        (0, 0, 8, 2),
+    ]
+    np.testing.assert_allclose(
+        evaluation.box_iou(boxes, truths), [1, 8 / 24, 0, 0, 0, 4 / 28]
+    )
 
 
-@pytest.mark.parametrize("measure, first, second, error, message", [
-    (evaluation.mask_iou, MASK, MASK[0], ValueError, "same shape"),
-    (evaluation.mask_iou, MASK, MASK.astype(int), TypeError, "bool"),
-    (evaluation.box_iou, [(0, 0, 1, 1)], (0, 0, 1, 1), ValueError, "same sh"),
-    (evaluation.box_iou, [(2, 0, 1, 1)], [(0, 0, 1, 1)], ValueError, "ends"),
-])
+@pytest.mark.parametrize(
+    "measure, first, second, error, message",
+    [
+        (evaluation.mask_iou, MASK, MASK[0], ValueError, "same shape"),
+        (evaluation.mask_iou, MASK, MASK.astype(int), TypeError, "bool"),
+        (
+            evaluation.box_iou,
+            [(0, 0, 1, 1)],
+            (0, 0, 1, 1),
+            ValueError,
+            "same sh",
+        ),
+        (
+            evaluation.box_iou,
+            [(2, 0, 1, 1)],
+            [(0, 0, 1, 1)],
+            ValueError,
+            "ends",
+        ),
+    ],
+)
 def test_bad_masks_and_boxes(measure, first, second, error, message):
     with pytest.raises(error, match=message):
         measure(first, second)
@@ -72,13 +100,16 @@ def test_baselines():
     assert 0.4 < noise.mean() < 0.6 and noise[0, 0, 0] != noise[1, 0, 0]
 
 
-@pytest.mark.parametrize("maps, masks, error, message", [
-    (-np.ones((1, 4, 4)), MASK, ValueError, "must not be negative"),
-    (np.ones((4, 4)), MASK[0], ValueError, "same shape"),
-    (np.ones((1, 4, 5)), MASK, ValueError, "same shape"),
-    (np.full((1, 4, 4), np.nan), MASK, ValueError, "finite"),
-    (np.ones((1, 4, 4)), MASK.astype(int), TypeError, "bool"),
-])
+@pytest.mark.parametrize(
+    "maps, masks, error, message",
+    [
+        (-np.ones((1, 4, 4)), MASK, ValueError, "must not be negative"),
+        (np.ones((4, 4)), MASK[0], ValueError, "same shape"),
+        (np.ones((1, 4, 5)), MASK, ValueError, "same shape"),
+        (np.full((1, 4, 4), np.nan), MASK, ValueError, "finite"),
+        (np.ones((1, 4, 4)), MASK.astype(int), TypeError, "bool"),
+    ],
+)
 def test_bad_input(maps, masks, error, message):
     with pytest.raises(error, match=message):
         evaluation.mass_on_mask(maps, masks)

@@ -28,19 +28,28 @@ def png(seed):
 def run(pytester, stored, tags=(), environment=None):
     """A notebook that draws picture 0, with `stored` as its output."""
     (pytester.path / "now.png").write_bytes(png(0))
-    output = nbformat.v4.new_output("display_data", {
-        "image/png": base64.b64encode(stored).decode(),
-        "text/plain": "<IPython.core.display.Image object>"})
+    output = nbformat.v4.new_output(
+        "display_data",
+        {
+            "image/png": base64.b64encode(stored).decode(),
+            "text/plain": "<IPython.core.display.Image object>",
+        },
+    )
     cell = nbformat.v4.new_code_cell(
-        CODE.format("now.png"), execution_count=1,
-        outputs=[output] if stored else [], metadata={"tags": list(tags)})
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]),
-                   pytester.path / "one.ipynb")
+        CODE.format("now.png"),
+        execution_count=1,
+        outputs=[output] if stored else [],
+        metadata={"tags": list(tags)},
+    )
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[cell]), pytester.path / "one.ipynb"
+    )
     pytester.makeconftest((ROOT / "notebooks" / "conftest.py").read_text())
     shutil.copy(ROOT / "tests" / "notebook_checks.py", pytester.path)
     pytester.makeini("[pytest]\npythonpath = .\n")
-    return pytester.runpytest_subprocess("--nbval", "--nbval-current-env",
-                                         "-rs", "-p", "no:cacheprovider")
+    return pytester.runpytest_subprocess(
+        "--nbval", "--nbval-current-env", "-rs", "-p", "no:cacheprovider"
+    )
 
 
 def test_the_same_figure_passes(pytester):
@@ -65,11 +74,14 @@ def test_a_cell_for_imagenet_is_skipped_with_its_reason(pytester, monkeypatch):
     run(pytester, png(0), tags=["imagenet"]).assert_outcomes(errors=1)
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda f: np.full_like(f, 255), "grey levels"),
-    (lambda f: f[:, ::-1], "grey levels"),
-    (lambda f: f[:-8], "pixels"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda f: np.full_like(f, 255), "grey levels"),
+        (lambda f: f[:, ::-1], "grey levels"),
+        (lambda f: f[:-8], "pixels"),
+    ],
+)
 def test_blank_mirrored_and_cropped_figures_differ(change, message):
     figure = np.asarray(Image.open(io.BytesIO(png(0))).convert("RGB"), float)
     assert message in difference(figure, change(figure))

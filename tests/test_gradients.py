@@ -24,19 +24,29 @@ def some_images(n=2, shape=(6, 7, 3), dtype="float32"):
     return np.random.default_rng(1).normal(size=(n, *shape)).astype(dtype)
 
 
-@pytest.mark.parametrize("target", [
-    class_score(1), class_probability(2), loss("mse", [[1., 2., 3.]]),
-    loss(keras.losses.SparseCategoricalCrossentropy(from_logits=True), 0),
-    unit("conv", 2), unit("conv", 1, (2, 3)),
-    lambda outputs: outputs[:, 0] * outputs[:, 1],
-], ids=["score", "probability", "mse", "entropy", "map", "unit", "callable"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        class_score(1),
+        class_probability(2),
+        loss("mse", [[1.0, 2.0, 3.0]]),
+        loss(keras.losses.SparseCategoricalCrossentropy(from_logits=True), 0),
+        unit("conv", 2),
+        unit("conv", 1, (2, 3)),
+        lambda outputs: outputs[:, 0] * outputs[:, 1],
+    ],
+    ids=["score", "probability", "mse", "entropy", "map", "unit", "callable"],
+)
 def test_central_finite_differences(target):
     model = small_net("float64")
     image = some_images(1, dtype="float64")
     step = 1e-5
     by_hand = np.empty(image[0].shape)
-    inner = (keras.Model(model.input, model.get_layer(target.layer).output)
-             if getattr(target, "layer", None) else model)
+    inner = (
+        keras.Model(model.input, model.get_layer(target.layer).output)
+        if getattr(target, "layer", None)
+        else model
+    )
     for pixel in np.ndindex(by_hand.shape):
         up, down = image.copy(), image.copy()
         up[0][pixel] += step
@@ -45,8 +55,9 @@ def test_central_finite_differences(target):
         by_hand[pixel] = difference.numpy()[0] / (2 * step)
     found = gradient(model, image, target)
     assert found.dtype == np.float64
-    np.testing.assert_allclose(found[0], by_hand, rtol=1e-6,
-                               atol=1e-6 * np.abs(by_hand).max())
+    np.testing.assert_allclose(
+        found[0], by_hand, rtol=1e-6, atol=1e-6 * np.abs(by_hand).max()
+    )
 
 
 def test_bare_gradient_tape_on_the_logits():
@@ -59,8 +70,9 @@ def test_bare_gradient_tape_on_the_logits():
         score = tf.reduce_sum(tf.gather(logits, labels, batch_dims=1))
     by_hand = tape.gradient(score, pixels).numpy()
     found = gradient(model, images, class_score(labels))
-    np.testing.assert_allclose(found, by_hand, rtol=1e-6,
-                               atol=1e-6 * np.abs(by_hand).max())
+    np.testing.assert_allclose(
+        found, by_hand, rtol=1e-6, atol=1e-6 * np.abs(by_hand).max()
+    )
 
 
 def linear_net():
@@ -76,8 +88,10 @@ def test_linear_network_is_its_own_weights():
     image = some_images(1, (4, 5, 3))
     w = weights[:, 1].reshape(4, 5, 3)
     assert (gradient(model, image, class_score(1))[0] == w).all()
-    by_hand = [[max(abs(w[i, j, c]) for c in range(3)) for j in range(5)]
-               for i in range(4)]
+    by_hand = [
+        [max(abs(w[i, j, c]) for c in range(3)) for j in range(5)]
+        for i in range(4)
+    ]
     assert (saliency(model, image, class_score(1))[0] == by_hand).all()
 
 
@@ -89,12 +103,17 @@ def test_linear_probability_and_loss_in_closed_form():
     w = weights.T.reshape(2, 4, 5, 3)
     np.testing.assert_allclose(
         gradient(model, image, class_probability(0))[0],
-        p[0, 0] * p[0, 1] * (w[0] - w[1]), rtol=1e-4, atol=1e-7)
-    truth = np.array([[3., 7.]])
+        p[0, 0] * p[0, 1] * (w[0] - w[1]),
+        rtol=1e-4,
+        atol=1e-7,
+    )
+    truth = np.array([[3.0, 7.0]])
     np.testing.assert_allclose(
         gradient(model, image, loss("mse", truth))[0],
         ((scores - truth)[0, :, None, None, None] * w).sum(0),
-        rtol=1e-4, atol=1e-5)
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 def test_a_batch_is_its_images_one_by_one():
@@ -125,8 +144,9 @@ def test_uint8_pixels_give_the_same_as_floats():
     model = small_net()
     images = np.random.default_rng(0).integers(0, 256, (2, 6, 7, 3))
     small = gradient(model, images.astype(np.uint8), class_score(0))
-    assert (small == gradient(model, images.astype("float32"),
-                              class_score(0))).all()
+    assert (
+        small == gradient(model, images.astype("float32"), class_score(0))
+    ).all()
 
 
 def test_nothing_is_traced_anew():
@@ -138,13 +158,14 @@ def test_nothing_is_traced_anew():
         return targets._score(outputs, index)
 
     for n, index in ((1, 0), (1, 1), (4, 2), (40, 0)):
-        gradient(model, some_images(n), targets.Target(counted,
-                                                       (np.int32(index),)))
+        gradient(
+            model, some_images(n), targets.Target(counted, (np.int32(index),))
+        )
     assert len(traces) == 1
     compiled = gradients._compile.cache_info().misses
     for index in range(3):
         gradient(model, some_images(2), class_score(index))
-        gradient(model, some_images(1), loss("mse", [[1., 2., index]]))
+        gradient(model, some_images(1), loss("mse", [[1.0, 2.0, index]]))
     assert gradients._compile.cache_info().misses == compiled + 2
 
 
@@ -155,11 +176,15 @@ def test_removing_the_activation_is_noticed():
     model.layers[-1].activation = None
     found = gradient(model, some_images(), class_score(1))
     np.testing.assert_allclose(
-        found, gradient(small_net(), some_images(), class_score(1)),
-        rtol=1e-5, atol=1e-6)
+        found,
+        gradient(small_net(), some_images(), class_score(1)),
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 # Models of other kinds: each works, or says what to do.
+
 
 def test_softmax_is_refused_for_the_score_and_fine_for_the_probability():
     with_softmax = small_net(activation="softmax")
@@ -168,33 +193,43 @@ def test_softmax_is_refused_for_the_score_and_fine_for_the_probability():
     np.testing.assert_allclose(
         gradient(with_softmax, some_images(), class_probability(1)),
         gradient(small_net(), some_images(), class_probability(1)),
-        rtol=1e-4, atol=1e-6)
+        rtol=1e-4,
+        atol=1e-6,
+    )
 
 
 def test_softmax_in_half_precision_is_refused_too():
     x = keras.Input((6, 7, 3))
     y = layers.Flatten()(x)
-    model = keras.Model(x, layers.Dense(50, activation="softmax",
-                                        dtype="mixed_float16")(y))
+    model = keras.Model(
+        x, layers.Dense(50, activation="softmax", dtype="mixed_float16")(y)
+    )
     with pytest.raises(ValueError, match="ends in a soft-max"):
         gradient(model, some_images(), class_score(1))
 
 
 def test_sequential_and_nested_models_agree_with_the_flat_one():
     flat = small_net()
-    sequential = keras.Sequential([
-        keras.Input((6, 7, 3)),
-        layers.Conv2D(4, 3, activation="tanh", name="conv"),
-        layers.Flatten(), layers.Dense(3)])
+    sequential = keras.Sequential(
+        [
+            keras.Input((6, 7, 3)),
+            layers.Conv2D(4, 3, activation="tanh", name="conv"),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
     sequential.set_weights(flat.get_weights())
     outer = keras.Input((6, 7, 3))
     nested = keras.Model(outer, flat(outer))
     expected = gradient(flat, some_images(), class_score(1))
     for model in (sequential, nested):
-        assert (gradient(model, some_images(), class_score(1))
-                == expected).all()
-    assert (gradient(sequential, some_images(), unit("conv", 0))
-            == gradient(flat, some_images(), unit("conv", 0))).all()
+        assert (
+            gradient(model, some_images(), class_score(1)) == expected
+        ).all()
+    assert (
+        gradient(sequential, some_images(), unit("conv", 0))
+        == gradient(flat, some_images(), unit("conv", 0))
+    ).all()
     with pytest.raises(ValueError, match="lie in a nested model"):
         gradient(nested, some_images(), unit("conv", 0))
 
@@ -212,8 +247,10 @@ def test_subclassed_model():
     with pytest.raises(ValueError, match="call it once"):
         gradient(model, some_images(), class_score(0))
     model(some_images())
-    assert (gradient(model, some_images(), class_score(0))
-            == gradient(small_net(), some_images(), class_score(0))).all()
+    assert (
+        gradient(model, some_images(), class_score(0))
+        == gradient(small_net(), some_images(), class_score(0))
+    ).all()
     with pytest.raises(ValueError, match="subclassed model"):
         gradient(model, some_images(), unit("conv", 0))
 
@@ -268,32 +305,39 @@ def test_mixed_precision_gives_nearly_the_same():
 
 # Bad input is named.
 
-@pytest.mark.parametrize("images, message", [
-    (np.zeros((6, 7, 3)), r"add a batch axis"),
-    (np.zeros((0, 6, 7, 3)), "at least one image"),
-    (np.zeros((2, 7, 6, 3)), r"\(n, 6, 7, 3\); got \(2, 7, 6, 3\)"),
-    (np.full((1, 6, 7, 3), np.nan), "finite"),
-    ([np.zeros((6, 7, 3)), np.zeros((5, 7, 3))], "different shapes"),
-])
+
+@pytest.mark.parametrize(
+    "images, message",
+    [
+        (np.zeros((6, 7, 3)), r"add a batch axis"),
+        (np.zeros((0, 6, 7, 3)), "at least one image"),
+        (np.zeros((2, 7, 6, 3)), r"\(n, 6, 7, 3\); got \(2, 7, 6, 3\)"),
+        (np.full((1, 6, 7, 3), np.nan), "finite"),
+        ([np.zeros((6, 7, 3)), np.zeros((5, 7, 3))], "different shapes"),
+    ],
+)
 def test_bad_images(images, message):
     with pytest.raises(ValueError, match="images must.*" + message):
         gradient(small_net(), images, class_score(0))
 
 
-@pytest.mark.parametrize("make, error, message", [
-    (lambda: class_score(1.0), TypeError, "whole number"),
-    (lambda: class_score(-1), ValueError, "from 0"),
-    (lambda: class_score(3), ValueError, "below 3; got 3"),
-    (lambda: class_probability(7), ValueError, "below 3; got 7"),
-    (lambda: class_score([0, 1, 2]), ValueError, "3 classes.*2 images"),
-    (lambda: loss("mse", np.nan), ValueError, "y_true must be finite"),
-    (lambda: unit("nowhere", 0), ValueError, "layer must be one of.*conv"),
-    (lambda: unit("conv", 4), ValueError, "channel must be below 4"),
-    (lambda: unit("conv", 0, (4, 0)), ValueError, "row must be below 4"),
-    (lambda: targets.predicted_class, ValueError, "no gradient"),
-    (lambda: lambda outputs: outputs, ValueError, r"shape \(n,\)"),
-    (lambda: 3, TypeError, "target must be a callable"),
-])
+@pytest.mark.parametrize(
+    "make, error, message",
+    [
+        (lambda: class_score(1.0), TypeError, "whole number"),
+        (lambda: class_score(-1), ValueError, "from 0"),
+        (lambda: class_score(3), ValueError, "below 3; got 3"),
+        (lambda: class_probability(7), ValueError, "below 3; got 7"),
+        (lambda: class_score([0, 1, 2]), ValueError, "3 classes.*2 images"),
+        (lambda: loss("mse", np.nan), ValueError, "y_true must be finite"),
+        (lambda: unit("nowhere", 0), ValueError, "layer must be one of.*conv"),
+        (lambda: unit("conv", 4), ValueError, "channel must be below 4"),
+        (lambda: unit("conv", 0, (4, 0)), ValueError, "row must be below 4"),
+        (lambda: targets.predicted_class, ValueError, "no gradient"),
+        (lambda: lambda outputs: outputs, ValueError, r"shape \(n,\)"),
+        (lambda: 3, TypeError, "target must be a callable"),
+    ],
+)
 def test_bad_targets(make, error, message):
     with pytest.raises(error, match=message):
         gradient(small_net(), some_images(), make())
@@ -305,7 +349,7 @@ def test_other_bad_arguments():
     with pytest.raises(TypeError, match="integers or floats; got dtype"):
         gradient(small_net(), some_images() > 0, class_score(0))
     x = keras.Input((6, 7, 3), dtype="uint8")
-    model = keras.Model(x, layers.Flatten()(layers.Rescaling(1.)(x)))
+    model = keras.Model(x, layers.Flatten()(layers.Rescaling(1.0)(x)))
     with pytest.raises(ValueError, match="dtype='float32'"):
         gradient(model, some_images(), class_score(0))
     with pytest.raises(ValueError, match="batch_size must be"):

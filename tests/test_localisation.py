@@ -7,8 +7,13 @@ from scipy.stats import multivariate_normal
 
 from xai_utils import evaluation, localisation, networks, stickers
 from xai_utils.gradients import saliency
-from xai_utils.localisation import (bounding_box, graph_cut,
-                                    largest_component, localise, seeds)
+from xai_utils.localisation import (
+    bounding_box,
+    graph_cut,
+    largest_component,
+    localise,
+    seeds,
+)
 from xai_utils.targets import class_score
 
 
@@ -27,8 +32,9 @@ def test_seeds_are_the_quantiles_by_hand():
     found = seeds(values)
     assert (found[values >= 995] == cv2.GC_FGD).all()
     assert (found[(values >= 950) & (values < 994)] == cv2.GC_PR_FGD).all()
-    assert (found[(values > 300) & (values < 949)]
-            == localisation.UNKNOWN).all()
+    assert (
+        found[(values > 300) & (values < 949)] == localisation.UNKNOWN
+    ).all()
     assert (found[(values > 5) & (values < 299)] == cv2.GC_PR_BGD).all()
     assert (found[values <= 4] == cv2.GC_BGD).all()
     wider = seeds(values, foreground=0.5, background=0.4)
@@ -81,16 +87,24 @@ def colour_costs(image, marks):
     known = marks != localisation.UNKNOWN
     models = np.zeros((2, 1, 65))
     cv2.setRNGSeed(0)
-    cv2.grabCut(image[known][None], marks[known][None], None, *models, 0,
-                cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(
+        image[known][None],
+        marks[known][None],
+        None,
+        *models,
+        0,
+        cv2.GC_INIT_WITH_MASK,
+    )
     costs = []
     for model in models:
         weights, means, spreads = np.split(model[0], [5, 20])
         densities = [
             weight * multivariate_normal(centre, spread).pdf(image)
             for weight, centre, spread in zip(
-                weights, means.reshape(5, 3), spreads.reshape(5, 3, 3))
-            if weight > 0]
+                weights, means.reshape(5, 3), spreads.reshape(5, 3, 3)
+            )
+            if weight > 0
+        ]
         costs.append(-np.log(np.sum(densities, axis=0) + 1e-300))
     return np.array(costs)
 
@@ -106,12 +120,15 @@ def test_no_pixel_that_changes_sides_lowers_the_energy(explained, n):
     shifts = [(0, 1), (1, 0), (1, 1), (1, -1)]
     there = {}
     for dy, dx in shifts:
-        y, x = np.mgrid[:size - dy, max(-dx, 0):size - max(dx, 0)]
+        y, x = np.mgrid[: size - dy, max(-dx, 0) : size - max(dx, 0)]
         there[dy, dx] = (y, x), (y + dy, x + dx)
-    jumps = {shift: np.square(colours[a] - colours[b]).sum(axis=-1)
-             for shift, (a, b) in there.items()}
-    beta = 1 / (2 * np.mean(np.concatenate([j.ravel()
-                                            for j in jumps.values()])))
+    jumps = {
+        shift: np.square(colours[a] - colours[b]).sum(axis=-1)
+        for shift, (a, b) in there.items()
+    }
+    beta = 1 / (
+        2 * np.mean(np.concatenate([j.ravel() for j in jumps.values()]))
+    )
     rise = np.where(cut, costs[0] - costs[1], costs[1] - costs[0])
     for shift, (a, b) in there.items():
         weight = 50 / np.hypot(*shift) * np.exp(-beta * jumps[shift])
@@ -137,8 +154,10 @@ def test_graph_cut_beats_the_best_threshold_on_stickers(explained):
     cuts = [localise(*pair).mask for pair in zip(images, maps)]
     thresholds = [
         evaluation.mask_iou(
-            maps >= np.quantile(maps, q, axis=(1, 2), keepdims=True), masks)
-        for q in np.arange(0.5, 1, 0.05)]
+            maps >= np.quantile(maps, q, axis=(1, 2), keepdims=True), masks
+        )
+        for q in np.arange(0.5, 1, 0.05)
+    ]
     best = max(ious.mean() for ious in thresholds)
     assert evaluation.mask_iou(cuts, masks).mean() > best + 0.15
 
@@ -167,18 +186,26 @@ IMAGE, MASK = two_colours()
 MAP = MASK + np.random.default_rng(0).random(MASK.shape)
 
 
-@pytest.mark.parametrize("image, values, error, message", [
-    (IMAGE, np.ones(MASK.shape), ValueError, "must not be constant"),
-    (IMAGE, np.zeros(MASK.shape), ValueError, "all its values are 0"),
-    (IMAGE, np.where(MASK, np.nan, 1), ValueError, "finite"),
-    (IMAGE, MAP[None], ValueError, "shape .h, w.; got .1, 40, 50."),
-    (IMAGE, MAP.astype(str), TypeError, "integers or floats"),
-    (IMAGE, MAP[:, :-1], ValueError, "same height and width"),
-    (IMAGE / 255, MAP, TypeError, "image must be uint8"),
-    (IMAGE[..., :1], MAP, ValueError, "image must have shape .h, w, 3."),
-    (IMAGE[:6, :6], MAP[:6, :6], ValueError, "at least 5 seeds of the object"),
-    (IMAGE, np.eye(40, 50) * (np.arange(50) < 3), ValueError, "gives 3"),
-])
+@pytest.mark.parametrize(
+    "image, values, error, message",
+    [
+        (IMAGE, np.ones(MASK.shape), ValueError, "must not be constant"),
+        (IMAGE, np.zeros(MASK.shape), ValueError, "all its values are 0"),
+        (IMAGE, np.where(MASK, np.nan, 1), ValueError, "finite"),
+        (IMAGE, MAP[None], ValueError, "shape .h, w.; got .1, 40, 50."),
+        (IMAGE, MAP.astype(str), TypeError, "integers or floats"),
+        (IMAGE, MAP[:, :-1], ValueError, "same height and width"),
+        (IMAGE / 255, MAP, TypeError, "image must be uint8"),
+        (IMAGE[..., :1], MAP, ValueError, "image must have shape .h, w, 3."),
+        (
+            IMAGE[:6, :6],
+            MAP[:6, :6],
+            ValueError,
+            "at least 5 seeds of the object",
+        ),
+        (IMAGE, np.eye(40, 50) * (np.arange(50) < 3), ValueError, "gives 3"),
+    ],
+)
 def test_bad_input(image, values, error, message):
     with pytest.raises(error, match=message):
         localise(image, values)
@@ -191,8 +218,9 @@ def test_bad_seeds_masks_and_quantiles():
         with pytest.raises(ValueError, match="whole numbers from 0 to 4"):
             graph_cut(IMAGE, np.full(MASK.shape, wrong))
     marks = seeds(MAP)
-    assert (graph_cut(IMAGE, marks.astype(int)) == graph_cut(IMAGE, marks)
-            ).all()
+    assert (
+        graph_cut(IMAGE, marks.astype(int)) == graph_cut(IMAGE, marks)
+    ).all()
     with pytest.raises(ValueError, match="at least 5 seeds of the background"):
         graph_cut(IMAGE, np.full(MASK.shape, cv2.GC_PR_FGD))
     with pytest.raises(TypeError, match="mask must be bool"):

@@ -25,8 +25,11 @@ def code_cells(path):
 
 
 def prose(path):
-    return [cell.source for cell in read(path).cells
-            if cell.cell_type == "markdown"]
+    return [
+        cell.source
+        for cell in read(path).cells
+        if cell.cell_type == "markdown"
+    ]
 
 
 def texts(path):
@@ -34,8 +37,10 @@ def texts(path):
     for cell in code_cells(path):
         for output in cell.outputs:
             data = output.get("data", {})
-            yield cell.execution_count, "".join(
-                [output.get("text", ""), data.get("text/plain", "")])
+            yield (
+                cell.execution_count,
+                "".join([output.get("text", ""), data.get("text/plain", "")]),
+            )
 
 
 def test_there_are_notebooks_numbered_in_order():
@@ -48,8 +53,10 @@ def test_head(path):
     head = prose(path)[0]
     assert read(path).cells[0].cell_type == "markdown"
     assert re.match(rf"# {path.name[:2]} · \S", head)
-    assert (f"(https://colab.research.google.com/github/{SLUG}/blob/main/"
-            f"notebooks/{path.name})") in head
+    assert (
+        f"(https://colab.research.google.com/github/{SLUG}/blob/main/"
+        f"notebooks/{path.name})"
+    ) in head
     assert f"](../images/{path.stem}.png)" in head
     assert re.search(r"^\*\*[^*]+\?\*\*$", head, re.M), "the one question"
     for part in "you can", "builds on", "Time:":
@@ -58,11 +65,21 @@ def test_head(path):
 
 @notebooks
 def test_parts_are_there(path):
-    headings = [line for text in prose(path) for line in text.splitlines()
-                if line.startswith("## ")]
-    for part in ("paper", "Step 1", "Check against the truth",
-                 "What this does not show", "Exercises", "On a photograph",
-                 "Summary"):
+    headings = [
+        line
+        for text in prose(path)
+        for line in text.splitlines()
+        if line.startswith("## ")
+    ]
+    for part in (
+        "paper",
+        "Step 1",
+        "Check against the truth",
+        "What this does not show",
+        "Exercises",
+        "On a photograph",
+        "Summary",
+    ):
         assert any(part in heading for heading in headings), part
     everything = "\n".join(prose(path))
     assert re.search(r"^\| symbol \|.*variable.*shape", everything, re.M)
@@ -77,8 +94,9 @@ def test_setup_cell_is_the_same_everywhere_and_then_come_the_imports():
     assert f'"https://github.com/{SLUG}"' in code_cells(PATHS[0])[0].source
     for path in PATHS:
         lines = code_cells(path)[1].source.splitlines()
-        assert all(re.match(r"(import|from|    \w|\)|$)", line)
-                   for line in lines), path.name
+        assert all(
+            re.match(r"(import|from|    \w|\)|$)", line) for line in lines
+        ), path.name
         for cell in code_cells(path)[2:]:
             assert not re.search(r"^(import|from) ", cell.source, re.M)
 
@@ -95,8 +113,10 @@ def test_every_address_of_this_project_is_the_one_slug():
     for path in filter(Path.is_file, files):
         text = path.read_text(encoding="utf-8")
         for owner in re.findall(
-                r"github(?:usercontent)?\.com/(?:github/)?([\w.-]+)/"
-                r"xai-saliency-maps", text):
+            r"github(?:usercontent)?\.com/(?:github/)?([\w.-]+)/"
+            r"xai-saliency-maps",
+            text,
+        ):
             assert owner == SLUG.split("/")[0], path.name
 
 
@@ -114,16 +134,18 @@ def test_outputs_are_clean(path):
         for output in cell.outputs:
             assert output.output_type != "error"
             assert output.get("name") != "stderr", cell.execution_count
-            assert not any("javascript" in kind or "widget" in kind
-                           for kind in output.get("data", {}))
+            assert not any(
+                "javascript" in kind or "widget" in kind
+                for kind in output.get("data", {})
+            )
     for count, text in texts(path):
         for what, pattern in {
-                "a time": r"\d\s?(s|ms|µs|sec|seconds|min)\b",
-                "a path": r"(/(home|root|tmp|usr|Users)/|[A-Z]:\\)",
-                "a memory address": r"0x[0-9a-fA-F]{6,}",
-                "a progress bar": r"\d%\||it/s",
-                "digits that another processor rounds otherwise":
-                    r"\d\.\d{5,}"}.items():
+            "a time": r"\d\s?(s|ms|µs|sec|seconds|min)\b",
+            "a path": r"(/(home|root|tmp|usr|Users)/|[A-Z]:\\)",
+            "a memory address": r"0x[0-9a-fA-F]{6,}",
+            "a progress bar": r"\d%\||it/s",
+            "digits that another processor rounds otherwise": r"\d\.\d{5,}",
+        }.items():
             found = re.search(pattern, text)
             assert not found, f"cell {count} prints {what}: {found[0]!r}"
 
@@ -142,8 +164,11 @@ def test_figures_have_captions_in_order_and_alt_text(path):
     cells = read(path).cells
     number = 0
     for cell, below in zip(cells, cells[1:]):
-        drawn = [output for output in cell.get("outputs", [])
-                 if "image/png" in output.get("data", {})]
+        drawn = [
+            output
+            for output in cell.get("outputs", [])
+            if "image/png" in output.get("data", {})
+        ]
         assert len(drawn) <= 1, "one figure a cell, each with its caption"
         if drawn:
             number += 1
@@ -184,8 +209,9 @@ def test_widgets_are_followed_by_a_static_figure(path):
 @notebooks
 def test_figures_are_different_enough_to_be_told_apart(path):
     """Else the comparison could not notice that two were swapped."""
-    drawn = [figure for cell in code_cells(path)
-             for figure in figures(cell.outputs)]
+    drawn = [
+        figure for cell in code_cells(path) for figure in figures(cell.outputs)
+    ]
     for first, second in combinations(drawn, 2):
         assert difference(first, second)
     for figure in drawn:
@@ -194,8 +220,12 @@ def test_figures_are_different_enough_to_be_told_apart(path):
 
 def test_at_most_five_cells_are_not_compared():
     marks = r"NBVAL_(IGNORE_OUTPUT|SKIP)|nbval-(ignore-output|skip)"
-    found = [cell for path in PATHS for cell in code_cells(path)
-             if re.search(marks, cell.source + json.dumps(cell.metadata))]
+    found = [
+        cell
+        for path in PATHS
+        for cell in code_cells(path)
+        if re.search(marks, cell.source + json.dumps(cell.metadata))
+    ]
     assert len(found) <= 5
     for cell in found:
         assert "# because" in cell.source
@@ -203,10 +233,16 @@ def test_at_most_five_cells_are_not_compared():
 
 def test_heads_show_the_figures_that_the_notebooks_draw():
     for path in PATHS:
-        hero, = [cell for cell in code_cells(path)
-                 if "hero" in cell.metadata.get("tags", [])]
-        image, = [output.data["image/png"] for output in hero.outputs
-                  if "image/png" in output.get("data", {})]
+        (hero,) = [
+            cell
+            for cell in code_cells(path)
+            if "hero" in cell.metadata.get("tags", [])
+        ]
+        (image,) = [
+            output.data["image/png"]
+            for output in hero.outputs
+            if "image/png" in output.get("data", {})
+        ]
         stored = (ROOT / "images" / f"{path.stem}.png").read_bytes()
         assert base64.b64decode(image) == stored, path.name
     heads = {f"{path.stem}.png" for path in PATHS}

@@ -7,7 +7,8 @@ import tensorflow as tf
 from keras import layers
 from skimage.filters import gaussian
 
-from xai_utils import networks, occlusion as module, stickers, targets
+from xai_utils import networks, stickers, targets
+from xai_utils import occlusion as module
 from xai_utils.occlusion import occlusion
 from xai_utils.targets import class_probability, class_score, loss, unit
 
@@ -62,27 +63,41 @@ def mse(scores):
 FILLS = {
     "grey": (0.5, lambda image: np.full_like(image, 0.5)),
     "colour": ([1, 0, -1], lambda image: np.full_like(image, [1, 0, -1])),
-    "mean": ("mean", lambda image: np.zeros_like(image) + [
-        image[..., c].mean() for c in range(3)]),
-    "blur": ("blur", lambda image: np.stack([
-        gaussian(image[..., c], sigma=2) for c in range(3)], axis=-1)),
+    "mean": (
+        "mean",
+        lambda image: (
+            np.zeros_like(image) + [image[..., c].mean() for c in range(3)]
+        ),
+    ),
+    "blur": (
+        "blur",
+        lambda image: np.stack(
+            [gaussian(image[..., c], sigma=2) for c in range(3)], axis=-1
+        ),
+    ),
 }
 
 
 @pytest.mark.parametrize("fill", FILLS)
-@pytest.mark.parametrize("target, score", [
-    (class_score(1), lambda s: s[1]),
-    (class_probability(2), lambda s: softmax(s)[2]),
-    (loss("mse", [[1., 2., 3.]]), mse),
-], ids=["score", "probability", "loss"])
+@pytest.mark.parametrize(
+    "target, score",
+    [
+        (class_score(1), lambda s: s[1]),
+        (class_probability(2), lambda s: softmax(s)[2]),
+        (loss("mse", [[1.0, 2.0, 3.0]]), mse),
+    ],
+    ids=["score", "probability", "loss"],
+)
 @pytest.mark.parametrize("stride", [1, 3, 4])
 def test_brute_force(fill, target, score, stride):
     model, image = small_net(), an_image()
     given, filler = FILLS[fill]
-    clean, table, heat = brute_force(model, image, score, 4, stride,
-                                     filler(image))
-    found = occlusion(model, image, target, patch=4, stride=stride,
-                      fill=given, batch_size=7)
+    clean, table, heat = brute_force(
+        model, image, score, 4, stride, filler(image)
+    )
+    found = occlusion(
+        model, image, target, patch=4, stride=stride, fill=given, batch_size=7
+    )
     assert found.baseline == pytest.approx(clean, abs=1e-5)
     np.testing.assert_allclose(found.scores, table, atol=1e-5)
     np.testing.assert_allclose(found.heatmap, heat, atol=1e-5)
@@ -90,20 +105,32 @@ def test_brute_force(fill, target, score, stride):
 
 def test_several_sizes_are_averaged():
     model, image = small_net(), an_image()
-    singles = [brute_force(model, image, lambda s: s[1], size, step,
-                           np.full_like(image, 0.5))
-               for size, step in ((7, 5), (4, 4), (2, 1))]
-    found = occlusion(model, image, class_score(1), patch=[7, 4, 2],
-                      stride=[5, 4, 1], fill=0.5)
-    np.testing.assert_allclose(found.heatmap,
-                               np.mean([heat for *_, heat in singles], 0),
-                               atol=1e-5)
+    singles = [
+        brute_force(
+            model, image, lambda s: s[1], size, step, np.full_like(image, 0.5)
+        )
+        for size, step in ((7, 5), (4, 4), (2, 1))
+    ]
+    found = occlusion(
+        model,
+        image,
+        class_score(1),
+        patch=[7, 4, 2],
+        stride=[5, 4, 1],
+        fill=0.5,
+    )
+    np.testing.assert_allclose(
+        found.heatmap, np.mean([heat for *_, heat in singles], 0), atol=1e-5
+    )
     for scores, (_, table, _) in zip(found.scores, singles):
         np.testing.assert_allclose(scores, table, atol=1e-5)
-    same_step = occlusion(model, image, class_score(1), patch=[4, 2],
-                          stride=2, fill=0.5)
+    same_step = occlusion(
+        model, image, class_score(1), patch=[4, 2], stride=2, fill=0.5
+    )
     assert [grid.shape for grid in same_step.positions] == [
-        (5, 8, 2), (6, 9, 2)]
+        (5, 8, 2),
+        (6, 9, 2),
+    ]
 
 
 def test_positions_say_where_each_score_was_taken():
@@ -112,9 +139,10 @@ def test_positions_say_where_each_score_was_taken():
     for row, column in ((0, 0), (2, 4), (3, 5)):
         top, left = found.positions[row, column]
         covered = image.copy()
-        covered[top:top + 4, left:left + 4] = 9
+        covered[top : top + 4, left : left + 4] = 9
         assert found.scores[row, column] == pytest.approx(
-            model(covered[None]).numpy()[0, 0], abs=1e-5)
+            model(covered[None]).numpy()[0, 0], abs=1e-5
+        )
     assert (found.positions[-1, -1] == [7, 13]).all()  # ends at the edge
 
 
@@ -126,25 +154,34 @@ def test_linear_network_in_closed_form():
     w = model.get_weights()[0][:, 1].reshape(8, 12)
     found = occlusion(model, image, class_score(1), patch=4, stride=4, fill=0)
     blocks = (w * image[..., 0]).reshape(2, 4, 3, 4).sum(axis=(1, 3))
-    np.testing.assert_allclose(found.baseline - found.scores, blocks,
-                               atol=1e-5)
-    np.testing.assert_allclose(found.heatmap,
-                               np.kron(blocks, np.ones((4, 4))), atol=1e-5)
+    np.testing.assert_allclose(
+        found.baseline - found.scores, blocks, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        found.heatmap, np.kron(blocks, np.ones((4, 4))), atol=1e-5
+    )
 
 
 def test_other_targets_come_from_the_same_pass():
     model, image = small_net(), an_image()
     found = occlusion(
-        model, image, class_score(0), patch=5, stride=3, fill=0,
-        also={"label": targets.predicted_class, "map": unit("conv", 2)})
+        model,
+        image,
+        class_score(0),
+        patch=5,
+        stride=3,
+        fill=0,
+        also={"label": targets.predicted_class, "map": unit("conv", 2)},
+    )
     features = keras.Model(model.input, model.get_layer("conv").output)
     for (row, column), label in np.ndenumerate(found.also["label"]):
         top, left = found.positions[row, column]
         covered = image.copy()[None]
-        covered[0, top:top + 5, left:left + 5] = 0
+        covered[0, top : top + 5, left : left + 5] = 0
         assert label == model(covered).numpy().argmax()
         assert found.also["map"][row, column] == pytest.approx(
-            features(covered).numpy()[0, ..., 2].sum(), abs=1e-4)
+            features(covered).numpy()[0, ..., 2].sum(), abs=1e-4
+        )
 
 
 def test_one_pass_runs_the_model_once_a_position():
@@ -157,16 +194,30 @@ def test_one_pass_runs_the_model_once_a_position():
         return real(inputs, **options)
 
     model.call = counted
-    occlusion(model, image, class_score(0), patch=5, stride=3, fill=0,
-              also={"label": targets.predicted_class}, batch_size=8)
+    occlusion(
+        model,
+        image,
+        class_score(0),
+        patch=5,
+        stride=3,
+        fill=0,
+        also={"label": targets.predicted_class},
+        batch_size=8,
+    )
     assert sum(seen) == 3 * 5 + 1 and max(seen) <= 8
 
 
 def test_a_stickers_picture_and_the_untouched_input():
     images, labels, _ = stickers.make(1, seed=0)
     before = images[0].copy()
-    found = occlusion(networks.stickers_net(), images[0],
-                      class_score(labels[0]), patch=16, stride=8, fill=127)
+    found = occlusion(
+        networks.stickers_net(),
+        images[0],
+        class_score(labels[0]),
+        patch=16,
+        stride=8,
+        fill=127,
+    )
     assert (images[0] == before).all()
     assert found.scores.shape == (11, 11) and found.heatmap.shape == (96, 96)
 
@@ -177,57 +228,95 @@ def test_nothing_is_traced_anew():
     compiled = module._compile.cache_info().misses
     step = module._compile
     for index, patch in ((1, 4), (2, 5), (0, 3)):
-        found = occlusion(model, an_image(), class_score(index), patch=patch,
-                          stride=2, fill="mean")
+        found = occlusion(
+            model,
+            an_image(),
+            class_score(index),
+            patch=patch,
+            stride=2,
+            fill="mean",
+        )
         assert found.scores.size
     assert step.cache_info().misses == compiled
 
 
 def test_softmax_several_outputs_and_mixed_precision():
     with pytest.raises(ValueError, match="ends in a soft-max"):
-        occlusion(small_net(activation="softmax"), an_image(),
-                  class_score(0), patch=4, stride=4)
+        occlusion(
+            small_net(activation="softmax"),
+            an_image(),
+            class_score(0),
+            patch=4,
+            stride=4,
+        )
     x = keras.Input((11, 17, 3))
     y = layers.Flatten()(x)
     two = keras.Model(x, {"a": layers.Dense(2)(y), "b": layers.Dense(3)(y)})
     with pytest.raises(ValueError, match="2 outputs"):
         occlusion(two, an_image(), class_score(0), patch=4, stride=4)
-    found = occlusion(two, an_image(), lambda o: o["b"][:, 1], patch=4,
-                      stride=4)
+    found = occlusion(
+        two, an_image(), lambda o: o["b"][:, 1], patch=4, stride=4
+    )
     assert found.baseline == pytest.approx(
-        two(an_image()[None])["b"].numpy()[0, 1], abs=1e-5)
+        two(an_image()[None])["b"].numpy()[0, 1], abs=1e-5
+    )
     images, labels, _ = stickers.make(1, seed=0)
-    full = occlusion(networks.stickers_net(), images[0],
-                     class_score(labels[0]), patch=24, stride=12, fill=127)
+    full = occlusion(
+        networks.stickers_net(),
+        images[0],
+        class_score(labels[0]),
+        patch=24,
+        stride=12,
+        fill=127,
+    )
     keras.config.set_dtype_policy("mixed_float16")
     try:
         half = networks.stickers_net()
     finally:
         keras.config.set_dtype_policy("float32")
-    found = occlusion(half, images[0], class_score(labels[0]), patch=24,
-                      stride=12, fill=127)
-    np.testing.assert_allclose(found.scores, full.scores,
-                               atol=0.02 * np.abs(full.scores).max())
+    found = occlusion(
+        half, images[0], class_score(labels[0]), patch=24, stride=12, fill=127
+    )
+    np.testing.assert_allclose(
+        found.scores, full.scores, atol=0.02 * np.abs(full.scores).max()
+    )
 
 
-@pytest.mark.parametrize("change, error, message", [
-    ({"stride": 5}, ValueError, "uncovered; got stride 5, patch 4"),
-    ({"batch_size": 0}, ValueError, "batch_size must be"),
-    ({"stride": 0}, ValueError, "stride must be at least 1"),
-    ({"patch": 12}, ValueError, "larger than the image, 11 × 17; got 12"),
-    ({"patch": 4.0}, TypeError, "patch must be a whole number"),
-    ({"patch": []}, TypeError, "patch must be a whole number"),
-    ({"stride": [1, 2]}, ValueError, "one for each of the 1 patch sizes"),
-    ({"fill": "gray"}, ValueError, "fill must be a grey level"),
-    ({"fill": [1, 2]}, ValueError, "each of the 3 channels"),
-    ({"fill": np.nan}, ValueError, "one finite number"),
-    ({"image": np.zeros((1, 11, 17, 3))}, ValueError, r"one picture of shape"),
-    ({"image": np.zeros((17, 11, 3))}, ValueError, r"image must.*\(n, 11, 17"),
-    ({"target": class_score(3)}, ValueError, "below 3"),
-    ({"target": class_score([0, 1])}, ValueError, "2 classes"),
-])
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"stride": 5}, ValueError, "uncovered; got stride 5, patch 4"),
+        ({"batch_size": 0}, ValueError, "batch_size must be"),
+        ({"stride": 0}, ValueError, "stride must be at least 1"),
+        ({"patch": 12}, ValueError, "larger than the image, 11 × 17; got 12"),
+        ({"patch": 4.0}, TypeError, "patch must be a whole number"),
+        ({"patch": []}, TypeError, "patch must be a whole number"),
+        ({"stride": [1, 2]}, ValueError, "one for each of the 1 patch sizes"),
+        ({"fill": "gray"}, ValueError, "fill must be a grey level"),
+        ({"fill": [1, 2]}, ValueError, "each of the 3 channels"),
+        ({"fill": np.nan}, ValueError, "one finite number"),
+        (
+            {"image": np.zeros((1, 11, 17, 3))},
+            ValueError,
+            r"one picture of shape",
+        ),
+        (
+            {"image": np.zeros((17, 11, 3))},
+            ValueError,
+            r"image must.*\(n, 11, 17",
+        ),
+        ({"target": class_score(3)}, ValueError, "below 3"),
+        ({"target": class_score([0, 1])}, ValueError, "2 classes"),
+    ],
+)
 def test_bad_input(change, error, message):
-    arguments = {"image": an_image(), "target": class_score(0), "patch": 4,
-                 "stride": 4, "fill": 0, **change}
+    arguments = {
+        "image": an_image(),
+        "target": class_score(0),
+        "patch": 4,
+        "stride": 4,
+        "fill": 0,
+        **change,
+    }
     with pytest.raises(error, match=message):
         occlusion(small_net(), **arguments)

@@ -36,25 +36,29 @@ def test_trained_and_explained(tmp_path, monkeypatch):
     images = images[:, :, 10:118]
     folder, table = tmp_path / "people", tmp_path / "table.parquet"
     folder.mkdir()
-    rows = pd.DataFrame({
-        "picture": [f"{i}.png" for i in range(len(images))],
-        "cm": waists})
+    rows = pd.DataFrame(
+        {"picture": [f"{i}.png" for i in range(len(images))], "cm": waists}
+    )
     for name, image in zip(rows.picture, images):
         Image.fromarray(image).save(folder / name)
     rows.to_parquet(table)
     model = tmp_path / "mine.keras"
     monkeypatch.chdir(ROOT / "notebooks")
-    paths = (f"FOLDER, TABLE, MODEL = {str(folder)!r}, {str(table)!r}, "
-             f"{str(model)!r}\nFILE, LABEL = 'picture', 'cm'\n")
+    paths = (
+        f"FOLDER, TABLE, MODEL = {str(folder)!r}, {str(table)!r}, "
+        f"{str(model)!r}\nFILE, LABEL = 'picture', 'cm'\n"
+    )
     trained = run("08_training.ipynb", "Check against the truth", paths)
     np.testing.assert_allclose(trained["labels"], waists, rtol=1e-6)
     assert trained["SHAPE"] == images[0].shape and model.is_file()
     assert sorted(folder.iterdir()) == sorted(
-        folder / name for name in rows.picture), "the folder is as it was"
+        folder / name for name in rows.picture
+    ), "the folder is as it was"
     explained = run("09_regression.ipynb", "Step 8", paths)
     assert explained["waist"] == np.float32(waists[0])
     assert explained["measured"] == pytest.approx(
-        trained["loaded"](images[:1].astype(np.float32)).numpy()[0, 0])
+        trained["loaded"](images[:1].astype(np.float32)).numpy()[0, 0]
+    )
     for name in ("gradient_map", "occlusion_map"):
         values = explained[name]
         assert values.shape == images[0].shape[:2], name

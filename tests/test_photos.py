@@ -20,10 +20,17 @@ def two_halves():
     return pixels
 
 
-@pytest.mark.parametrize("suffix, options, tolerance", [
-    (".png", {}, 0), (".tiff", {}, 0), (".webp", {"lossless": True}, 0),
-    (".gif", {}, 0), (".jpg", {"quality": 95}, 12), (".bmp", {}, 0),
-])
+@pytest.mark.parametrize(
+    "suffix, options, tolerance",
+    [
+        (".png", {}, 0),
+        (".tiff", {}, 0),
+        (".webp", {"lossless": True}, 0),
+        (".gif", {}, 0),
+        (".jpg", {"quality": 95}, 12),
+        (".bmp", {}, 0),
+    ],
+)
 def test_formats(tmp_path, two_halves, suffix, options, tolerance):
     path = tmp_path / ("picture" + suffix)
     Image.fromarray(two_halves).save(path, **options)
@@ -39,8 +46,11 @@ def test_first_of_several_frames(tmp_path, two_halves, suffix):
     path = tmp_path / ("frames" + suffix)
     options = {"lossless": True} if suffix == ".webp" else {}
     Image.fromarray(two_halves).save(
-        path, save_all=True, append_images=[Image.new("RGB", (60, 40))],
-        **options)
+        path,
+        save_all=True,
+        append_images=[Image.new("RGB", (60, 40))],
+        **options,
+    )
     assert (photos.load(path) == two_halves).all()
 
 
@@ -57,16 +67,21 @@ def test_grey_of_8_and_16_bits(tmp_path, suffix):
 
 def test_16_bit_colour_png(tmp_path):
     """Written by hand: Pillow does not write this kind."""
+
     def chunk(kind, data):
         crc = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(
-            ">I", crc)
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+        )
+
     line = b"\0" + struct.pack(">3H", 0xC8C8, 0x1E1E, 0x2828) * 20
     path = tmp_path / "deep.png"
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", struct.pack(">2I5B", 20, 20, 16, 2, 0, 0, 0))
-        + chunk(b"IDAT", zlib.compress(line * 20)) + chunk(b"IEND", b""))
+        + chunk(b"IDAT", zlib.compress(line * 20))
+        + chunk(b"IEND", b"")
+    )
     assert (photos.load(path) == RED).all()
 
 
@@ -77,8 +92,10 @@ def test_palette_and_black_and_white(tmp_path, two_halves):
     assert (photos.load(tmp_path / "white.png") == 255).all()
 
 
-@pytest.mark.parametrize("mode, colour", [
-    ("RGBA", (200, 30, 40, 0)), ("RGBA", (0, 0, 0, 0)), ("LA", (0, 0))])
+@pytest.mark.parametrize(
+    "mode, colour",
+    [("RGBA", (200, 30, 40, 0)), ("RGBA", (0, 0, 0, 0)), ("LA", (0, 0))],
+)
 def test_transparent_is_white_paper(tmp_path, mode, colour):
     Image.new(mode, (20, 20), colour).save(tmp_path / "clear.png")
     assert (photos.load(tmp_path / "clear.png") == 255).all()
@@ -91,8 +108,9 @@ def test_half_transparent_and_transparent_palette(tmp_path):
     picture.putpalette([0, 0, 0, *RED])
     picture.save(tmp_path / "key.png", transparency=1)
     assert (photos.load(tmp_path / "key.png") == 255).all()
-    Image.new("RGB", (20, 20), RED).save(tmp_path / "rgb.png",
-                                         transparency=RED)
+    Image.new("RGB", (20, 20), RED).save(
+        tmp_path / "rgb.png", transparency=RED
+    )
     assert (photos.load(tmp_path / "rgb.png") == 255).all()
 
 
@@ -108,11 +126,16 @@ def test_cmyk(tmp_path, suffix):
 def test_exif_orientation(tmp_path, two_halves, orientation):
     pixels = two_halves.copy()
     pixels[:20] //= 2  # no symmetry left
-    back = {1: lambda p: p, 2: lambda p: p[:, ::-1],
-            3: lambda p: p[::-1, ::-1], 4: lambda p: p[::-1],
-            5: lambda p: p.transpose(1, 0, 2),
-            6: lambda p: np.rot90(p, 1), 7: lambda p: np.rot90(
-                p[:, ::-1], 1)[::1], 8: lambda p: np.rot90(p, 3)}
+    back = {
+        1: lambda p: p,
+        2: lambda p: p[:, ::-1],
+        3: lambda p: p[::-1, ::-1],
+        4: lambda p: p[::-1],
+        5: lambda p: p.transpose(1, 0, 2),
+        6: lambda p: np.rot90(p, 1),
+        7: lambda p: np.rot90(p[:, ::-1], 1)[::1],
+        8: lambda p: np.rot90(p, 3),
+    }
     stored = back[orientation](pixels)
     if orientation == 7:  # mirrored along the other diagonal
         stored = pixels[::-1, ::-1].transpose(1, 0, 2)
@@ -133,20 +156,36 @@ def test_colour_profile(tmp_path):
         assert np.abs(found - RED).max() <= 1
     lab = Image.new("LAB", (20, 20), (255, 128, 128))
     lab.info["icc_profile"] = ImageCms.ImageCmsProfile(
-        ImageCms.createProfile("LAB")).tobytes()
+        ImageCms.createProfile("LAB")
+    ).tobytes()
     assert (np.array(photos._to_rgb(lab)) >= 250).all()  # L* = 100 is white
 
 
-@pytest.mark.parametrize("write, error, message", [
-    (lambda p: None, FileNotFoundError, "there is no file .*working folder"),
-    (lambda p: p.mkdir(), IsADirectoryError, "is a folder"),
-    (lambda p: p.write_bytes(b""), ValueError, "is empty"),
-    (lambda p: p.write_text("I am a text"), ValueError, "not a picture"),
-    (lambda p: Image.new("RGB", (1, 1)).save(p, "png"), ValueError,
-     "too small: 1 × 1"),
-    (lambda p: Image.fromarray(np.ones((20, 20), np.float32)).save(p, "tiff"),
-     ValueError, "which value is white"),
-])
+@pytest.mark.parametrize(
+    "write, error, message",
+    [
+        (
+            lambda p: None,
+            FileNotFoundError,
+            "there is no file .*working folder",
+        ),
+        (lambda p: p.mkdir(), IsADirectoryError, "is a folder"),
+        (lambda p: p.write_bytes(b""), ValueError, "is empty"),
+        (lambda p: p.write_text("I am a text"), ValueError, "not a picture"),
+        (
+            lambda p: Image.new("RGB", (1, 1)).save(p, "png"),
+            ValueError,
+            "too small: 1 × 1",
+        ),
+        (
+            lambda p: Image.fromarray(np.ones((20, 20), np.float32)).save(
+                p, "tiff"
+            ),
+            ValueError,
+            "which value is white",
+        ),
+    ],
+)
 def test_what_is_no_picture(tmp_path, write, error, message):
     path = tmp_path / "picture.jpg"
     write(path)
@@ -161,7 +200,7 @@ def test_truncated(tmp_path, suffix, share):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(path)
     whole = path.read_bytes()
-    path.write_bytes(whole[:int(len(whole) * share)])
+    path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ValueError, match="damaged|not a picture"):
         photos.load(path)
 
@@ -172,9 +211,15 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path, side):
     header = struct.pack(">2I5B", side, side, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
     path = tmp_path / "huge.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk
-                     + struct.pack(">I", zlib.crc32(chunk))
-                     + struct.pack(">I", 10) + b"IDAT" + b"\0" * 14)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + struct.pack(">I", 10)
+        + b"IDAT"
+        + b"\0" * 14
+    )
     with pytest.raises(ValueError, match="too large.*[Ss]hrink it"):
         photos.load(path)
 
@@ -214,6 +259,7 @@ def test_samples_need_no_download(monkeypatch):
 
     def refuse(*_):
         raise OSError("no network here")
+
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     photos.sample.cache_clear()
     for name in photos.SAMPLES:
@@ -226,5 +272,7 @@ def test_samples_need_no_download(monkeypatch):
 
 def test_a_sample_is_what_load_gives(tmp_path):
     Image.fromarray(photos.sample("coffee")).save(tmp_path / "coffee.png")
-    assert (photos.load(tmp_path / "coffee.png", 224)
-            == photos.sample("coffee", 224)).all()
+    assert (
+        photos.load(tmp_path / "coffee.png", 224)
+        == photos.sample("coffee", 224)
+    ).all()

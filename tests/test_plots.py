@@ -22,7 +22,7 @@ def axes():
 
 
 def test_signed_maps_are_centred_at_zero(axes):
-    plots.heat(axes[0], np.array([[-1., 3.], [0, 2]]), signed=True)
+    plots.heat(axes[0], np.array([[-1.0, 3.0], [0, 2]]), signed=True)
     shown = axes[0].images[0]
     assert shown.get_clim() == (-3, 3)
     white = shown.cmap(shown.norm(0.0))
@@ -37,7 +37,7 @@ def test_unsigned_maps_start_at_zero_and_share_a_limit(axes):
 
 
 def test_a_map_keeps_its_values_and_zeros_have_a_scale(axes):
-    values = np.arange(6.).reshape(2, 3)
+    values = np.arange(6.0).reshape(2, 3)
     plots.heat(axes[0], values)
     assert (axes[0].images[0].get_array() == values).all()
     assert axes[0].images[0].get_clim() == (0, 5)
@@ -61,8 +61,11 @@ def test_pictures_look_like_themselves(axes):
 
 def test_a_figure_comes_with_its_text(monkeypatch):
     calls = []
-    monkeypatch.setattr(plots, "display",
-                        lambda *data, **options: calls.append((data, options)))
+    monkeypatch.setattr(
+        plots,
+        "display",
+        lambda *data, **options: calls.append((data, options)),
+    )
     figure, _ = plots.row(1)
     plots.show(figure, "Nothing to see.")
     (data,), options = calls[0]
@@ -74,15 +77,20 @@ def test_a_figure_comes_with_its_text(monkeypatch):
 
 def test_a_figure_in_few_colours(monkeypatch):
     shown = []
-    monkeypatch.setattr(plots, "display", lambda data, **_: shown.append(
-        Image.open(BytesIO(data["image/png"])).convert("RGB")))
+    monkeypatch.setattr(
+        plots,
+        "display",
+        lambda data, **_: shown.append(
+            Image.open(BytesIO(data["image/png"])).convert("RGB")
+        ),
+    )
     grain = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
     for colours in (None, 16):
         figure, axes = plots.row(1)
         axes[0].imshow(grain)
         plots.show(figure, "Grain.", colours)
     every, few = shown
-    assert len(few.getcolors()) <= 16 < len(every.getcolors(10 ** 6))
+    assert len(few.getcolors()) <= 16 < len(every.getcolors(10**6))
     assert few.size == every.size
     off = np.asarray(few).astype(float) - np.asarray(every)
     assert np.abs(off.mean()) < 5 and few.getpixel((0, 0)) == (255,) * 3

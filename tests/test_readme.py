@@ -19,16 +19,18 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_own_model_in_ten_lines(tmp_path, monkeypatch):
-    code, = re.findall(r"```python\n(.*?)```", README, re.S)
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
     assert len([line for line in code.splitlines() if line]) <= 10
     monkeypatch.chdir(tmp_path)
     keras.utils.set_random_seed(0)
-    keras.Sequential([
-        keras.Input((64, 64, 3)),
-        keras.layers.Conv2D(4, 3, activation="relu"),
-        keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(3, activation="softmax"),
-    ]).save("my_model.keras")
+    keras.Sequential(
+        [
+            keras.Input((64, 64, 3)),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    ).save("my_model.keras")
     noise = np.random.default_rng(0).integers(0, 256, (80, 90, 3), np.uint8)
     Image.fromarray(noise).save("my_picture.jpg")
     names = {}
@@ -54,17 +56,21 @@ def test_environment_and_pyproject_are_in_step():
     """Every dependency is pinned once, within its range; nothing else is."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = {}
-    for line in [*project["dependencies"],
-                 *project["optional-dependencies"]["lab"],
-                 *project["optional-dependencies"]["test"]]:
+    for line in [
+        *project["dependencies"],
+        *project["optional-dependencies"]["lab"],
+        *project["optional-dependencies"]["test"],
+    ]:
         requirement = Requirement(line)
         if not requirement.marker or requirement.marker.evaluate():
             wanted[requirement.name] = requirement
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     python, pip = (line for line in environment["dependencies"][:2])
     assert python.split("=")[0] == "python" and pip == "pip"
-    assert python.split("=")[1] + ".0" in Requirement(
-        "python" + project["requires-python"]).specifier
+    assert (
+        python.split("=")[1] + ".0"
+        in Requirement("python" + project["requires-python"]).specifier
+    )
     lines = environment["dependencies"][2]["pip"]
     assert lines[-1] == "--editable ."
     pins = dict(line.split("==") for line in lines[:-1])

@@ -14,20 +14,26 @@ def folder(tmp_path):
     (tmp_path / "in").mkdir()
     for i in range(6):
         Image.new("RGB", (40, 30), (i, 0, 0)).save(
-            tmp_path / "in" / f"{i:03}.png")
+            tmp_path / "in" / f"{i:03}.png"
+        )
     return tmp_path
 
 
 def frame():
-    return pd.DataFrame({"file": [f"{i:03}.png" for i in range(6)],
-                         "waist": [70, 80.5, 90, 100, 110, 75],
-                         "hips": np.arange(90, 96)})
+    return pd.DataFrame(
+        {
+            "file": [f"{i:03}.png" for i in range(6)],
+            "waist": [70, 80.5, 90, 100, 110, 75],
+            "hips": np.arange(90, 96),
+        }
+    )
 
 
 def write(rows, folder, name="table.csv"):
     path = folder / name
     rows.to_csv(path, index=False) if name.endswith("csv") else (
-        rows.to_parquet(path))
+        rows.to_parquet(path)
+    )
     return path
 
 
@@ -38,8 +44,9 @@ def test_paths_and_labels_in_the_order_of_the_table(folder, name):
         rows.to_csv(folder / name, index=False)
     else:
         write(rows, folder, name)
-    paths, labels = tables.read(folder / name, str(folder / "in"),
-                                label="waist")
+    paths, labels = tables.read(
+        folder / name, str(folder / "in"), label="waist"
+    )
     assert [path.name for path in paths] == list(rows.file)
     assert all(path.is_file() for path in paths)
     assert labels.dtype == np.float32 and labels.shape == (6,)
@@ -48,8 +55,9 @@ def test_paths_and_labels_in_the_order_of_the_table(folder, name):
 
 def test_several_labels_and_another_column_of_names(folder):
     table = write(frame().rename(columns={"file": "picture"}), folder)
-    _, labels = tables.read(table, folder / "in", file="picture",
-                            label=["waist", "hips"])
+    _, labels = tables.read(
+        table, folder / "in", file="picture", label=["waist", "hips"]
+    )
     assert labels.shape == (6, 2) and labels[1].tolist() == [80.5, 91]
 
 
@@ -63,32 +71,59 @@ def test_names_that_look_like_numbers_stay_names(folder):
     assert paths[1].name == "001"
 
 
-
-
 SPOIL = {
-    "missing": (lambda rows, folder: (folder / "in/002.png").unlink(),
-                "no such picture: 002.png"),
-    "nan": (lambda rows, folder: rows.__setitem__(
-        "waist", [70, None, 90, 100, np.inf, 75]),
-        r"not a finite number: 001.png: waist = nan; 004.png: waist = inf"),
-    "text": (lambda rows, folder: rows.__setitem__(
-        "waist", ["70", "80,5", "90", "100", "110", "75"]),
-        "not a finite number: 001.png: waist = 80,5"),
-    "twice": (lambda rows, folder: rows.__setitem__(
-        "file", ["000.png", "001.png", "000.png", "003.png", "./003.png",
-                 "005.png"]),
-        r"named more than once: 000.png \(rows 1, 3\); 003.png \(rows 4, 5"),
-    "nameless": (lambda rows, folder: rows.__setitem__(
-        "file", ["000.png", None, "002.png", "003.png", " ", "005.png"]),
-        "no file name: row 2; row 5"),
-    "damaged": (lambda rows, folder: (folder / "in/004.png").write_bytes(
-        (folder / "in/004.png").read_bytes()[:60]),
-        "picture can't be used: .*004.png is a damaged"),
-    "empty": (lambda rows, folder: (folder / "in/004.png").write_bytes(b""),
-              "picture can't be used: .*004.png is empty"),
-    "shape": (lambda rows, folder: Image.new("RGB", (30, 40)).save(
-        folder / "in/003.png"),
-        r"differ in shape .*30 × 40 \(000.png\); 40 × 30 \(003.png\)"),
+    "missing": (
+        lambda rows, folder: (folder / "in/002.png").unlink(),
+        "no such picture: 002.png",
+    ),
+    "nan": (
+        lambda rows, folder: rows.__setitem__(
+            "waist", [70, None, 90, 100, np.inf, 75]
+        ),
+        r"not a finite number: 001.png: waist = nan; 004.png: waist = inf",
+    ),
+    "text": (
+        lambda rows, folder: rows.__setitem__(
+            "waist", ["70", "80,5", "90", "100", "110", "75"]
+        ),
+        "not a finite number: 001.png: waist = 80,5",
+    ),
+    "twice": (
+        lambda rows, folder: rows.__setitem__(
+            "file",
+            [
+                "000.png",
+                "001.png",
+                "000.png",
+                "003.png",
+                "./003.png",
+                "005.png",
+            ],
+        ),
+        r"named more than once: 000.png \(rows 1, 3\); 003.png \(rows 4, 5",
+    ),
+    "nameless": (
+        lambda rows, folder: rows.__setitem__(
+            "file", ["000.png", None, "002.png", "003.png", " ", "005.png"]
+        ),
+        "no file name: row 2; row 5",
+    ),
+    "damaged": (
+        lambda rows, folder: (folder / "in/004.png").write_bytes(
+            (folder / "in/004.png").read_bytes()[:60]
+        ),
+        "picture can't be used: .*004.png is a damaged",
+    ),
+    "empty": (
+        lambda rows, folder: (folder / "in/004.png").write_bytes(b""),
+        "picture can't be used: .*004.png is empty",
+    ),
+    "shape": (
+        lambda rows, folder: Image.new("RGB", (30, 40)).save(
+            folder / "in/003.png"
+        ),
+        r"differ in shape .*30 × 40 \(000.png\); 40 × 30 \(003.png\)",
+    ),
 }
 
 
@@ -113,7 +148,8 @@ def test_all_faults_come_in_one_message(folder):
 
 def test_many_cases_are_counted_not_listed(folder):
     rows = pd.concat([frame()] * 2).assign(
-        file=[f"nobody{i}.png" for i in range(12)])
+        file=[f"nobody{i}.png" for i in range(12)]
+    )
     with pytest.raises(ValueError, match=r"nobody4.png and 7 more$"):
         tables.read(write(rows, folder), folder / "in", label="waist")
 
@@ -134,8 +170,9 @@ def test_table_or_folder_that_is_none(folder):
     with pytest.raises(ValueError, match="missing: .'waste'.*there are: fil"):
         tables.read(table, folder / "in", label="waste")
     with pytest.raises(ValueError, match="end in .csv or .parquet; got"):
-        tables.read(table.rename(folder / "table.xlsx"), folder / "in",
-                    label="waist")
+        tables.read(
+            table.rename(folder / "table.xlsx"), folder / "in", label="waist"
+        )
     with pytest.raises(ValueError, match="has no rows"):
         tables.read(write(frame()[:0], folder), folder / "in", label="waist")
     (folder / "x.parquet").write_bytes(b"no table")

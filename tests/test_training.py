@@ -22,8 +22,9 @@ training.train_silhouettes_net("independent", folder=sys.argv[1], **{SMALL})
 
 def test_learns_from_nothing():
     """Six short epochs: above the 10 % of guessing."""
-    model, curve = training.train_stickers_net(pictures=1_000, epochs=6,
-                                               verbose=0)
+    model, curve = training.train_stickers_net(
+        pictures=1_000, epochs=6, verbose=0
+    )
     assert training.accuracy(model, n=500) > 0.15
     assert [row["epoch"] for row in curve] == [1, 2, 3, 4, 5, 6]
     assert curve[-1]["loss"] < curve[0]["loss"]
@@ -31,8 +32,9 @@ def test_learns_from_nothing():
 
 def test_killed_in_mid_epoch_it_goes_on_to_the_same_weights(tmp_path):
     folder = tmp_path / "state"
-    child = subprocess.Popen([sys.executable, "-c", CHILD, folder],
-                             cwd=Path(__file__).parents[1])
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, folder], cwd=Path(__file__).parents[1]
+    )
     until = time.monotonic() + 120
     while not (folder / "epoch-001").exists() and child.poll() is None:
         assert time.monotonic() < until
@@ -44,7 +46,8 @@ def test_killed_in_mid_epoch_it_goes_on_to_the_same_weights(tmp_path):
     (folder / "unfinished").mkdir(exist_ok=True)
     (folder / "unfinished" / "model.keras").write_bytes(b"half")
     resumed, curve = training.train_silhouettes_net(
-        "independent", folder=folder, **SMALL)
+        "independent", folder=folder, **SMALL
+    )
     straight, whole = training.train_silhouettes_net("independent", **SMALL)
     assert [row["epoch"] for row in curve] == [1, 2, 3]
     assert curve == whole
@@ -53,11 +56,13 @@ def test_killed_in_mid_epoch_it_goes_on_to_the_same_weights(tmp_path):
 
 
 def test_the_command_ships_weights_without_optimiser_and_the_curve(
-        tmp_path, monkeypatch, capsys):
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(networks, "WEIGHTS", tmp_path)
     monkeypatch.setattr(
-        training.train_silhouettes_net, "__defaults__", (64, 2, 0, None, 0))
+        training.train_silhouettes_net, "__defaults__", (64, 2, 0, None, 0)
+    )
     monkeypatch.setattr(training.error, "__defaults__", (8, 1))
     training.main(["silhouettes_correlated"])
     printed = capsys.readouterr().out

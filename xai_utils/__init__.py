@@ -3,7 +3,6 @@
 import os
 from contextlib import contextmanager
 
-
 # TensorFlow reports on this machine's processor and drivers from C++, some of
 # it past every log level. In a notebook that would be the first thing to read,
 # and differ on each machine. What goes wrong still raises a Python exception.
@@ -33,4 +32,5 @@ if keras.backend.backend() != "tensorflow":
     raise ImportError(
         "xai_utils differentiates with TensorFlow, but Keras runs on "
         f"{keras.backend.backend()!r}: set the environment variable "
-        "KERAS_BACKEND to 'tensorflow' before Python starts")
+        "KERAS_BACKEND to 'tensorflow' before Python starts"
+    )

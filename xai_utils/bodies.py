@@ -40,29 +40,73 @@ def _parts(person):
     crotch = person["legs"] * height
     hip = person["hips"] / AROUND / 2
     yield [(0, y, half) for y, half in zip(*_trunk(person))]
-    yield [(0, height - below, half) for below, half in (
-        (19, 5.4), (14, 7.2), (9, 8.2), (4.5, 7.4), (1.2, 4.6), (0, 0))]
+    yield [
+        (0, height - below, half)
+        for below, half in (
+            (19, 5.4),
+            (14, 7.2),
+            (9, 8.2),
+            (4.5, 7.4),
+            (1.2, 4.6),
+            (0, 0),
+        )
+    ]
     for side, name in ((-1, "left"), (1, "right")):
         down = _direction(side, person["stance"])
         top = np.array([side * hip * 0.51, crotch])
-        yield [(*(top + share * (crotch - 4) * down), half)
-               for share, half in ((-0.05, hip * 0.49), (0.04, hip * 0.49),
-                                   (0.3, hip * 0.41), (0.55, 5.6),
-                                   (0.7, 5.8), (0.97, 3.7), (1.03, 3.9))]
+        yield [
+            (*(top + share * (crotch - 4) * down), half)
+            for share, half in (
+                (-0.05, hip * 0.49),
+                (0.04, hip * 0.49),
+                (0.3, hip * 0.41),
+                (0.55, 5.6),
+                (0.7, 5.8),
+                (0.97, 3.7),
+                (1.03, 3.9),
+            )
+        ]
         x, y = top + (crotch - 4) * down
-        yield [(x + side * out, y - low, half) for out, low, half in (
-            (-4.5, 0, 0), (-3, 0, 3.2), (0, 0, 4), (4, 1.2, 2.8),
-            (6.5, 1.8, 2.2), (8, 2, 0))]
+        yield [
+            (x + side * out, y - low, half)
+            for out, low, half in (
+                (-4.5, 0, 0),
+                (-3, 0, 3.2),
+                (0, 0, 4),
+                (4, 1.2, 2.8),
+                (6.5, 1.8, 2.2),
+                (8, 2, 0),
+            )
+        ]
         arm, bend = person[f"{name}_arm"], person[f"{name}_elbow"]
         upper, lower = (_direction(side, angle) for angle in (arm, arm + bend))
-        joint = np.array([side * (person["shoulders"] / 2 - 5.5),
-                          0.785 * height])
+        joint = np.array(
+            [side * (person["shoulders"] / 2 - 5.5), 0.785 * height]
+        )
         elbow = joint + 0.165 * height * upper
-        yield [*((*(joint + along * upper), half) for along, half in (
-                   (-6, 0), (-5, 3.4), (-2, 5.2), (2, 5.6), (14, 4.8))),
-               *((*(elbow + share * height * lower), half)
-                 for share, half in ((0, 4.1), (0.05, 4.3), (0.14, 2.7),
-                                     (0.18, 3.5), (0.22, 2.6), (0.235, 0)))]
+        yield [
+            *(
+                (*(joint + along * upper), half)
+                for along, half in (
+                    (-6, 0),
+                    (-5, 3.4),
+                    (-2, 5.2),
+                    (2, 5.6),
+                    (14, 4.8),
+                )
+            ),
+            *(
+                (*(elbow + share * height * lower), half)
+                for share, half in (
+                    (0, 4.1),
+                    (0.05, 4.3),
+                    (0.14, 2.7),
+                    (0.18, 3.5),
+                    (0.22, 2.6),
+                    (0.235, 0),
+                )
+            ),
+        ]
 
 
 def _direction(side, angle):
@@ -78,7 +122,8 @@ def _trunk(person):
     crotch = person["legs"] * height
     length = 0.805 * height - crotch
     hips, waist, chest = (
-        person[name] / AROUND / 2 for name in ("hips", "waist", "chest"))
+        person[name] / AROUND / 2 for name in ("hips", "waist", "chest")
+    )
     y = crotch + length * np.array([0, 0.14, 0.48, 0.8, 1, 1.1])
     half = [0.97 * hips, hips, waist, chest, person["shoulders"] / 2 - 2, 6.5]
     return np.append(y, height - 17), np.append(half, 5.6)
@@ -106,10 +151,12 @@ def _outline(joints):
     smooth = PchipInterpolator(along, joints)
     middle, half = np.split(smooth(fine), [2], axis=1)
     slope = smooth(fine, 1)[:, :2]
-    across = slope[:, ::-1] * [1, -1] / np.linalg.norm(
-        slope, axis=1, keepdims=True)
-    return np.concatenate([middle + half * across,
-                           (middle - half * across)[::-1]])
+    across = (
+        slope[:, ::-1] * [1, -1] / np.linalg.norm(slope, axis=1, keepdims=True)
+    )
+    return np.concatenate(
+        [middle + half * across, (middle - half * across)[::-1]]
+    )
 
 
 def bands(person):
@@ -129,6 +176,10 @@ def bands(person):
     trunk = PchipInterpolator(heights, half)(y)
     width = np.where(y < crotch, thighs, trunk) + 2 / scale
     beside = np.abs(x) < width[:, None]
-    return {name: beside & ((y > low) & (y < high))[:, None]
-            for name, low, high in (("waist", middle, (waist + chest) / 2),
-                                    ("hips", 0.6 * crotch, middle))}
+    return {
+        name: beside & ((y > low) & (y < high))[:, None]
+        for name, low, high in (
+            ("waist", middle, (waist + chest) / 2),
+            ("hips", 0.6 * crotch, middle),
+        )
+    }

@@ -18,12 +18,24 @@ class ClassModel(NamedTuple):
     """What `class_model` found, for each of n classes."""
 
     images: np.ndarray  # (n, h, w, c): mean + I, nothing clipped
-    scores: np.ndarray  # (steps + 1, n): the target at the start, …, at the end
+    scores: (
+        np.ndarray
+    )  # (steps + 1, n): the target at the start, …, at the end
     norms: np.ndarray  # (steps + 1, n): the Euclidean norm of I
 
 
-def class_model(model, target, *, mean, l2, steps=200, rate=0.2, jitter=0,
-                blur=0, batch_size=16):
+def class_model(
+    model,
+    target,
+    *,
+    mean,
+    l2,
+    steps=200,
+    rate=0.2,
+    jitter=0,
+    blur=0,
+    batch_size=16,
+):
     """Find the I that maximises  target(mean + I) − l2 · ‖I‖²,  from I = 0.
 
     Gradient ascent. Each step moves I a part of the way to w / (2 · l2), w
@@ -68,8 +80,9 @@ def class_model(model, target, *, mean, l2, steps=200, rate=0.2, jitter=0,
     with bar(n * steps) as progress:
         for t, shift in enumerate([*shifts, (0, 0)]):
             shifted = np.roll(mean + I, shift, axis=(1, 2))
-            for batch, score, slopes in passes(model, shifted, target,
-                                               batch_size):
+            for batch, score, slopes in passes(
+                model, shifted, target, batch_size
+            ):
                 scores[t, batch], w[batch] = score, slopes
             norms[t] = np.sqrt(np.square(I).sum(axis=(1, 2, 3)))
             if t < steps:
@@ -78,8 +91,10 @@ def class_model(model, target, *, mean, l2, steps=200, rate=0.2, jitter=0,
                 with np.errstate(over="ignore"):
                     I = I + rate * remaining * (w / (2 * l2) - I)
                 if not np.isfinite(I).all():
-                    raise ValueError("l2 must be larger: the picture grew "
-                                     f"beyond all numbers; got {l2!r}")
+                    raise ValueError(
+                        "l2 must be larger: the picture grew "
+                        f"beyond all numbers; got {l2!r}"
+                    )
                 sigma = blur * remaining
                 I = gaussian_filter(I, (0, sigma, sigma, 0))
                 progress.update(n)
@@ -90,28 +105,40 @@ def _mean_picture(model, mean):
     """`mean` as a picture `(h, w, c)` that the model takes."""
     shape, _ = check_model(model)
     if np.ndim(mean) not in (0, 1, 3):
-        raise ValueError("mean must be a grey level, a colour (c,) or a "
-                         f"picture (h, w, c); got shape {np.shape(mean)}")
+        raise ValueError(
+            "mean must be a grey level, a colour (c,) or a "
+            f"picture (h, w, c); got shape {np.shape(mean)}"
+        )
     if np.ndim(mean) == 3:
         return check_images(model, np.asarray(mean)[None], "mean")[0]
     if None in shape:
-        raise ValueError("mean must be a picture (h, w, c), because this "
-                         f"model tells no size; got {mean!r}")
+        raise ValueError(
+            "mean must be a picture (h, w, c), because this "
+            f"model tells no size; got {mean!r}"
+        )
     if np.size(mean) not in (1, shape[2]):
-        raise ValueError(f"mean must have {shape[2]} channels, as the model "
-                         f"takes; got {mean!r}")
+        raise ValueError(
+            f"mean must have {shape[2]} channels, as the model "
+            f"takes; got {mean!r}"
+        )
     return check_images(model, np.broadcast_to(mean, (1, *shape)), "mean")[0]
 
 
 def _check_numbers(l2, steps, rate, jitter, blur):
     for name, value, above_0, high, want in (
-            ("l2", l2, True, np.inf, "above 0"),
-            ("rate", rate, True, 1, "above 0, at most 1"),
-            ("blur", blur, False, np.inf, "a sigma in pixels, from 0")):
-        if not isinstance(value, (int, float, np.number)) or not (
-                0 <= value <= high) or (above_0 and value == 0):
+        ("l2", l2, True, np.inf, "above 0"),
+        ("rate", rate, True, 1, "above 0, at most 1"),
+        ("blur", blur, False, np.inf, "a sigma in pixels, from 0"),
+    ):
+        if (
+            not isinstance(value, (int, float, np.number))
+            or not (0 <= value <= high)
+            or (above_0 and value == 0)
+        ):
             raise ValueError(f"{name} must be {want}; got {value!r}")
     for name, value, least in (("steps", steps, 1), ("jitter", jitter, 0)):
         if not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"{name} must be a whole number, at least "
-                             f"{least}; got {value!r}")
+            raise ValueError(
+                f"{name} must be a whole number, at least "
+                f"{least}; got {value!r}"
+            )

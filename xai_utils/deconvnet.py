@@ -18,7 +18,6 @@ from .graph import steps
 from .inputs import check_batch_size, check_images
 from .progress import bar
 from .running import apply, reader, signature, specs, structure
-from .targets import as_target
 
 RULES = ("gradient", "deconvnet", "guided")
 
@@ -26,26 +25,52 @@ RULES = ("gradient", "deconvnet", "guided")
 # of a convolution, the mean shared out by a pool. Biases never enter. A
 # max-pool sends the signal to the place of its maximum, the "switch".
 _LINEAR = (
-    layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D,
-    layers.Dense, layers.BatchNormalization, layers.Normalization,
-    layers.Rescaling, layers.MaxPooling2D, layers.AveragePooling2D,
-    layers.GlobalMaxPooling2D, layers.GlobalAveragePooling2D, layers.Flatten,
-    layers.Reshape, layers.ZeroPadding2D, layers.Activation, layers.Dropout,
-    layers.SpatialDropout2D, layers.Add, layers.Subtract, layers.Average,
-    layers.Concatenate)
+    layers.Conv2D,
+    layers.DepthwiseConv2D,
+    layers.SeparableConv2D,
+    layers.Dense,
+    layers.BatchNormalization,
+    layers.Normalization,
+    layers.Rescaling,
+    layers.MaxPooling2D,
+    layers.AveragePooling2D,
+    layers.GlobalMaxPooling2D,
+    layers.GlobalAveragePooling2D,
+    layers.Flatten,
+    layers.Reshape,
+    layers.ZeroPadding2D,
+    layers.Activation,
+    layers.Dropout,
+    layers.SpatialDropout2D,
+    layers.Add,
+    layers.Subtract,
+    layers.Average,
+    layers.Concatenate,
+)
 # Operations outside layers, such as x / 127.5 - 1: those of one tensor and
 # constants, and those of several tensors of the same shape.
-_LINEAR_IN_ONE = ("Add", "Subtract", "Multiply", "TrueDivide", "Divide",
-                  "GetItem")
+_LINEAR_IN_ONE = (
+    "Add",
+    "Subtract",
+    "Multiply",
+    "TrueDivide",
+    "Divide",
+    "GetItem",
+)
 _LINEAR_IN_SEVERAL = {
     "Add": lambda operation, signal: [signal, signal],
     "Subtract": lambda operation, signal: [signal, -signal],
-    "Stack": lambda operation, signal: tf.unstack(
-        signal, axis=operation.axis)}
+    "Stack": lambda operation, signal: tf.unstack(signal, axis=operation.axis),
+}
 # Where a ReLU stops.
-_RELUS = {keras.activations.relu: np.inf, tf.nn.relu: np.inf,
-          ops.relu: np.inf, keras.activations.relu6: 6, tf.nn.relu6: 6,
-          ops.relu6: 6}
+_RELUS = {
+    keras.activations.relu: np.inf,
+    tf.nn.relu: np.inf,
+    ops.relu: np.inf,
+    keras.activations.relu6: 6,
+    tf.nn.relu6: 6,
+    ops.relu6: 6,
+}
 
 
 class Strongest(NamedTuple):
@@ -90,10 +115,10 @@ def project(model, images, target, rule="deconvnet", batch_size=32):
         that the signal meets has no rule, and the message names it.
     """
     if rule not in RULES:
-        raise ValueError(f"rule must be one of {', '.join(RULES)}; "
-                         f"got {rule!r}")
-    return backward(model, images, target, batch_size,
-                    partial(_compile, rule))
+        raise ValueError(
+            f"rule must be one of {', '.join(RULES)}; got {rule!r}"
+        )
+    return backward(model, images, target, batch_size, partial(_compile, rule))
 
 
 def strongest(model, images, layer, top=9, batch_size=128):
@@ -118,19 +143,26 @@ def strongest(model, images, layer, top=9, batch_size=128):
     images = check_images(model, images)
     check_batch_size(batch_size)
     if not isinstance(top, (int, np.integer)) or not 1 <= top <= len(images):
-        raise ValueError(f"top must be a whole number from 1 to the number "
-                         f"of images, {len(images)}; got {top!r}")
-    peaks = _compile_peaks(model, structure(model), layer,
-                           signature([images])[0])
+        raise ValueError(
+            f"top must be a whole number from 1 to the number "
+            f"of images, {len(images)}; got {top!r}"
+        )
+    peaks = _compile_peaks(
+        model, structure(model), layer, signature([images])[0]
+    )
     best = None
     with bar(len(images)) as progress:
         for start in range(0, len(images), batch_size):
-            batch = images[start:start + batch_size]
+            batch = images[start : start + batch_size]
             values, places, width = (
-                result.numpy() for result in peaks(tf.constant(batch)))
+                result.numpy() for result in peaks(tf.constant(batch))
+            )
             index = np.arange(start, start + len(batch))
-            found = [np.broadcast_to(index[:, None], values.shape), places,
-                     values]
+            found = [
+                np.broadcast_to(index[:, None], values.shape),
+                places,
+                values,
+            ]
             if best is not None:
                 found = [np.concatenate(pair) for pair in zip(best, found)]
             order = np.argsort(-found[2], axis=0, kind="stable")[:top]
@@ -147,15 +179,18 @@ def _compile_peaks(model, _structure, layer, array):
 
     @tf.function(input_signature=specs([array]), autograph=False)
     def peaks(images):
-        features, = read(images)
+        (features,) = read(images)
         if features.shape.rank == 2:
             return features, tf.zeros_like(features, tf.int64), tf.constant(0)
         if features.shape.rank != 4:
-            raise ValueError(f"layer must have output (n, h, w, k) or (n, k);"
-                             f" that of {layer!r} is {features.shape}")
+            raise ValueError(
+                f"layer must have output (n, h, w, k) or (n, k);"
+                f" that of {layer!r} is {features.shape}"
+            )
         count, _, width, channels = tf.unstack(tf.shape(features))
         flat = tf.reshape(features, [count, -1, channels])
         return tf.reduce_max(flat, 1), tf.argmax(flat, 1), width
+
     return peaks.get_concrete_function()
 
 
@@ -166,7 +201,7 @@ def _compile(rule, model, _structure, function, layer, arrays):
     if layer is not None:
         ends = model.get_layer(layer).output
     elif isinstance(model, keras.Sequential):
-        ends, = model.outputs
+        (ends,) = model.outputs
     else:
         ends = model.output  # for a target: as the model nests them
 
@@ -180,14 +215,24 @@ def _compile(rule, model, _structure, function, layer, arrays):
             tape.watch(outputs)
             scores = apply(function, outputs, arguments)
         seeds = tape.gradient(scores, outputs)
-        signals = {id(end): seed for end, seed in zip(
-            keras.tree.flatten(ends), keras.tree.flatten(seeds))
-                   if seed is not None}
+        signals = {
+            id(end): seed
+            for end, seed in zip(
+                keras.tree.flatten(ends), keras.tree.flatten(seeds)
+            )
+            if seed is not None
+        }
         if not signals:
-            raise ValueError("target must depend smoothly on the model's "
-                             "outputs; this one (an arg-max?) does not")
-        return (scores, _go_back(walk, values, signals, rule, forward),
-                outputs)
+            raise ValueError(
+                "target must depend smoothly on the model's "
+                "outputs; this one (an arg-max?) does not"
+            )
+        return (
+            scores,
+            _go_back(walk, values, signals, rule, forward),
+            outputs,
+        )
+
     return step.get_concrete_function()
 
 
@@ -213,7 +258,8 @@ def _go_back(walk, values, signals, rule, forward):
             parts = [forward.gradient(output, inputs[0], signal)]
         else:
             parts = _LINEAR_IN_SEVERAL[type(operation).__name__](
-                operation, signal)
+                operation, signal
+            )
         for key, part in zip(step.inputs, parts):
             signals[key] = signals[key] + part if key in signals else part
     return signals[walk[0].output]
@@ -251,35 +297,52 @@ def _cap(operation):
         if kind in _LINEAR_IN_ONE and len(read) == 1:
             return None
         if kind in _LINEAR_IN_SEVERAL and (
-                len({one.shape for one in read}) == 1):
+            len({one.shape for one in read}) == 1
+        ):
             return None
-    if kind == "ReLU" and not operation.negative_slope and (
-            not operation.threshold):  # a layer, or an operation
+    if (
+        kind == "ReLU"
+        and not operation.negative_slope
+        and (not operation.threshold)
+    ):  # a layer, or an operation
         cap = operation.max_value
         return np.inf if cap is None else cap
     # Only these very types: what a subclass does is not known.
     if type(operation) in _LINEAR and activation in (
-            None, keras.activations.linear):
+        None,
+        keras.activations.linear,
+    ):
         return None
     if type(operation) in (layers.Activation, *_UNFUSED) and (
-            activation in _RELUS):
+        activation in _RELUS
+    ):
         return _RELUS[activation]
     name = getattr(activation, "__name__", activation)
     raise ValueError(
         f"layer {operation.name!r} ({kind}{f', {name}' if name else ''}) has "
         "no rule: the signal can go back through ReLUs, and through layers "
-        "that are linear once they are trained")
+        "that are linear once they are trained"
+    )
 
 
 def _conv(layer, inputs):
-    return ops.conv(*_operands(layer, inputs), layer.strides, layer.padding,
-                    layer.data_format, layer.dilation_rate)
+    return ops.conv(
+        *_operands(layer, inputs),
+        layer.strides,
+        layer.padding,
+        layer.data_format,
+        layer.dilation_rate,
+    )
 
 
 def _depthwise(layer, inputs):
     return ops.depthwise_conv(
-        *_operands(layer, inputs), layer.strides, layer.padding,
-        layer.data_format, layer.dilation_rate)
+        *_operands(layer, inputs),
+        layer.strides,
+        layer.padding,
+        layer.data_format,
+        layer.dilation_rate,
+    )
 
 
 def _dense(layer, inputs):
@@ -288,13 +351,17 @@ def _dense(layer, inputs):
 
 def _operands(layer, inputs):
     """Input and weights in the precision in which the layer computes."""
-    return [ops.cast(one, layer.compute_dtype)
-            for one in (inputs[0], layer.kernel)]
+    return [
+        ops.cast(one, layer.compute_dtype) for one in (inputs[0], layer.kernel)
+    ]
 
 
 # Layers that may have a ReLU inside, and what they are without it.
-_UNFUSED = {layers.DepthwiseConv2D: _depthwise, layers.Conv2D: _conv,
-            layers.Dense: _dense}
+_UNFUSED = {
+    layers.DepthwiseConv2D: _depthwise,
+    layers.Conv2D: _conv,
+    layers.Dense: _dense,
+}
 
 
 def _linear_part(operation):

@@ -20,8 +20,10 @@ def mass_on_mask(maps, masks):
     """
     maps, masks = _check(maps, masks)
     if maps.min() < 0:
-        raise ValueError("maps must not be negative; use abs or "
-                         f"np.maximum(maps, 0) first; got {maps.min()}")
+        raise ValueError(
+            "maps must not be negative; use abs or "
+            f"np.maximum(maps, 0) first; got {maps.min()}"
+        )
     total = maps.sum(axis=(1, 2))
     on_mask = (maps * masks).sum(axis=(1, 2))
     return on_mask / np.where(total == 0, 1, total)
@@ -59,11 +61,15 @@ def mask_iou(masks, truths):
     """
     masks, truths = np.asarray(masks), np.asarray(truths)
     if masks.ndim != 3 or masks.shape != truths.shape or not len(masks):
-        raise ValueError("masks and truths must have the same shape "
-                         f"(n, h, w); got {masks.shape} and {truths.shape}")
+        raise ValueError(
+            "masks and truths must have the same shape "
+            f"(n, h, w); got {masks.shape} and {truths.shape}"
+        )
     if masks.dtype != bool or truths.dtype != bool:
-        raise TypeError("masks and truths must be bool; got "
-                        f"{masks.dtype} and {truths.dtype}")
+        raise TypeError(
+            "masks and truths must be bool; got "
+            f"{masks.dtype} and {truths.dtype}"
+        )
     union = (masks | truths).sum(axis=(1, 2))
     return (masks & truths).sum(axis=(1, 2)) / np.where(union == 0, 1, union)
 
@@ -80,16 +86,21 @@ def box_iou(boxes, truths):
     """
     boxes, truths = np.asarray(boxes, float), np.asarray(truths, float)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.shape != truths.shape:
-        raise ValueError("boxes and truths must have the same shape (n, 4); "
-                         f"got {boxes.shape} and {truths.shape}")
+        raise ValueError(
+            "boxes and truths must have the same shape (n, 4); "
+            f"got {boxes.shape} and {truths.shape}"
+        )
     if ((boxes[:, :2] > boxes[:, 2:]) | (truths[:, :2] > truths[:, 2:])).any():
-        raise ValueError("boxes must be (top, left, bottom, right); got one "
-                         "that ends before it starts")
+        raise ValueError(
+            "boxes must be (top, left, bottom, right); got one "
+            "that ends before it starts"
+        )
     start = np.maximum(boxes[:, :2], truths[:, :2])
     end = np.minimum(boxes[:, 2:], truths[:, 2:])
     common = np.maximum(end - start, 0).prod(axis=1)
-    areas = [(some[:, 2:] - some[:, :2]).prod(axis=1)
-             for some in (boxes, truths)]
+    areas = [
+        (some[:, 2:] - some[:, :2]).prod(axis=1) for some in (boxes, truths)
+    ]
     union = sum(areas) - common
     return common / np.where(union == 0, 1, union)
 
@@ -103,7 +114,7 @@ def centre_map(images):
     rows = np.arange(height)[:, None] - (height - 1) / 2
     columns = np.arange(width) - (width - 1) / 2
     sigma = min(height, width) / 4
-    bump = np.exp(-(rows ** 2 + columns ** 2) / (2 * sigma ** 2))
+    bump = np.exp(-(rows**2 + columns**2) / (2 * sigma**2))
     return np.repeat(bump[None], n, axis=0)
 
 
@@ -123,8 +134,10 @@ def random_map(images, seed=0):
 def _check(maps, masks):
     maps, masks = np.asarray(maps, np.float64), np.asarray(masks)
     if maps.ndim != 3 or maps.shape != masks.shape or not len(maps):
-        raise ValueError("maps and masks must have the same shape (n, h, w); "
-                         f"got {maps.shape} and {masks.shape}")
+        raise ValueError(
+            "maps and masks must have the same shape (n, h, w); "
+            f"got {maps.shape} and {masks.shape}"
+        )
     if masks.dtype != bool:
         raise TypeError(f"masks must be bool; got {masks.dtype}")
     if not np.isfinite(maps).all():

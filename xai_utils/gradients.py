@@ -57,8 +57,9 @@ def backward(model, images, target, batch_size, compiler=None):
     check_batch_size(batch_size)
     signals = np.empty_like(images)
     with bar(len(images)) as progress:
-        for batch, _, part in passes(model, images, target, batch_size,
-                                     compiler):
+        for batch, _, part in passes(
+            model, images, target, batch_size, compiler
+        ):
             signals[batch] = part
             progress.update(len(part))
     return signals
@@ -75,8 +76,12 @@ def passes(model, images, target, batch_size, compiler=None):
     """
     arguments = spread(target.arguments, len(images))
     step = (compiler or _compile)(
-        model, structure(model), target.function, target.layer,
-        signature([images, *arguments]))
+        model,
+        structure(model),
+        target.function,
+        target.layer,
+        signature([images, *arguments]),
+    )
     for start in range(0, len(images), batch_size):
         batch = slice(start, start + batch_size)
         inputs = [array[batch] for array in (images, *arguments)]
@@ -97,14 +102,17 @@ def _compile(model, _structure, function, layer, arrays):
     def step(images, *arguments):
         with tf.GradientTape() as tape:
             tape.watch(images)
-            outputs, = read(images)
+            (outputs,) = read(images)
             scores = apply(function, outputs, arguments)
         # The images do not influence each other, so the gradient of the
         # sum of their scores holds the gradient of each.
         slope = tape.gradient(scores, images)
         if slope is None:
-            raise ValueError("target must depend smoothly on the pixels; "
-                             "this one (an arg-max? a constant?) has no "
-                             "gradient")
+            raise ValueError(
+                "target must depend smoothly on the pixels; "
+                "this one (an arg-max? a constant?) has no "
+                "gradient"
+            )
         return scores, slope, outputs
+
     return step.get_concrete_function()

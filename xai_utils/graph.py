@@ -31,12 +31,15 @@ def steps(model, layer=None):
         ValueError: the model is not flat, or has no such layer.
     """
     if not getattr(model, "inputs", None):
-        raise ValueError("model must be a functional or a Sequential model; "
-                         "a subclassed model hides its layers")
+        raise ValueError(
+            "model must be a functional or a Sequential model; "
+            "a subclassed model hides its layers"
+        )
     names = [one.name for one in model.layers]
     if layer is not None and layer not in names:
-        raise ValueError(f"layer must be one of {', '.join(names)}; "
-                         f"got {layer!r}")
+        raise ValueError(
+            f"layer must be one of {', '.join(names)}; got {layer!r}"
+        )
     ends = model.outputs if layer is None else [model.get_layer(layer).output]
     operations = keras.Function(model.inputs, ends).operations
     found, made = [], set()
@@ -44,7 +47,8 @@ def steps(model, layer=None):
         if isinstance(operation, keras.Model):
             raise ValueError(
                 f"model must be flat, but {operation.name!r} is a model inside "
-                "it: build it on input_tensor=… instead of calling it")
+                "it: build it on input_tensor=… instead of calling it"
+            )
         read = keras.tree.flatten(operation.input)
         if isinstance(operation, keras.layers.InputLayer):
             read = []
@@ -59,6 +63,8 @@ def steps(model, layer=None):
     return found, keras.Function(model.inputs, outputs)
 
 
-_TWICE = ("each layer must be used once, but {!r}, or one before it, is used "
-          "again, here or in another model. In the second case a copy by "
-          "keras.models.clone_model (and set_weights) will do")
+_TWICE = (
+    "each layer must be used once, but {!r}, or one before it, is used "
+    "again, here or in another model. In the second case a copy by "
+    "keras.models.clone_model (and set_weights) will do"
+)

@@ -39,8 +39,10 @@ def localise(image, saliency_map):
     """
     image, values = _check_image(image), _check_map(saliency_map)
     if values.shape != image.shape[:2]:
-        raise ValueError("image and saliency_map must have the same height "
-                         f"and width; got {image.shape} and {values.shape}")
+        raise ValueError(
+            "image and saliency_map must have the same height "
+            f"and width; got {image.shape} and {values.shape}"
+        )
     found = seeds(values)
     mask = largest_component(graph_cut(image, found))
     return Localisation(found, mask, bounding_box(mask))
@@ -69,11 +71,14 @@ def seeds(saliency_map, foreground=0.95, background=0.30):
     """
     values = _check_map(saliency_map)
     if not 0 < background < foreground < 1:
-        raise ValueError("foreground and background must be quantiles, 0 < "
-                         f"background < foreground < 1; got {foreground} and "
-                         f"{background}")
+        raise ValueError(
+            "foreground and background must be quantiles, 0 < "
+            f"background < foreground < 1; got {foreground} and "
+            f"{background}"
+        )
     least, low, high, most = np.quantile(
-        values, [0.005, background, foreground, 0.995])
+        values, [0.005, background, foreground, 0.995]
+    )
     found = np.full(values.shape, UNKNOWN, np.uint8)
     # A map may be zero in most places, so that quantiles coincide: what is
     # not above the lower one is background.
@@ -103,12 +108,16 @@ def graph_cut(image, seeds):
         TypeError, ValueError: an argument is not as described here.
     """
     image, seeds = _check_image(image), np.asarray(seeds)
-    if (seeds.shape != image.shape[:2]
-            or not np.isin(seeds, range(UNKNOWN + 1)).all()):
-        raise ValueError("seeds must have the image's shape, "
-                         f"{image.shape[:2]}, and whole numbers from 0 to "
-                         f"{UNKNOWN}; got shape {seeds.shape}, values "
-                         f"{np.unique(seeds)[:9]}")
+    if (
+        seeds.shape != image.shape[:2]
+        or not np.isin(seeds, range(UNKNOWN + 1)).all()
+    ):
+        raise ValueError(
+            "seeds must have the image's shape, "
+            f"{image.shape[:2]}, and whole numbers from 0 to "
+            f"{UNKNOWN}; got shape {seeds.shape}, values "
+            f"{np.unique(seeds)[:9]}"
+        )
     seeds = seeds.astype(np.uint8)  # the only dtype that OpenCV takes
     _check_seeds(seeds)
     # OpenCV starts its colour models at random, from one generator for all.
@@ -116,11 +125,25 @@ def graph_cut(image, seeds):
     background, foreground = np.zeros((2, 1, 13 * COMPONENTS))
     known = seeds != UNKNOWN
     # Zero iterations on a "picture" of the seeds alone: only fit the colours.
-    cv2.grabCut(image[known][None], seeds[known][None], None, background,
-                foreground, 0, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(
+        image[known][None],
+        seeds[known][None],
+        None,
+        background,
+        foreground,
+        0,
+        cv2.GC_INIT_WITH_MASK,
+    )
     labels = np.where(known, seeds, cv2.GC_PR_BGD).astype(np.uint8)
-    cv2.grabCut(image, labels, None, background, foreground, 1,
-                cv2.GC_EVAL_FREEZE_MODEL)
+    cv2.grabCut(
+        image,
+        labels,
+        None,
+        background,
+        foreground,
+        1,
+        cv2.GC_EVAL_FREEZE_MODEL,
+    )
     return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
 
 
@@ -136,7 +159,8 @@ def largest_component(mask):
     """
     mask = _check_mask(mask)
     _, parts, stats, _ = cv2.connectedComponentsWithStats(
-        mask.astype(np.uint8), connectivity=8)
+        mask.astype(np.uint8), connectivity=8
+    )
     areas = stats[1:, cv2.CC_STAT_AREA]  # without the background, part 0
     return mask & (parts == 1 + areas.argmax()) if len(areas) else mask.copy()
 
@@ -156,53 +180,70 @@ def bounding_box(mask):
     if not mask.any():
         return 0, 0, 0, 0
     rows, columns = (np.flatnonzero(mask.any(axis=a)) for a in (1, 0))
-    return tuple(int(edge) for edge in (
-        rows[0], columns[0], rows[-1] + 1, columns[-1] + 1))
+    return tuple(
+        int(edge)
+        for edge in (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1)
+    )
 
 
 def _check_map(values):
     values = np.asarray(values)
     if values.dtype.kind not in "uif":
-        raise TypeError("saliency_map must hold integers or floats; got dtype "
-                        f"{values.dtype}")
+        raise TypeError(
+            "saliency_map must hold integers or floats; got dtype "
+            f"{values.dtype}"
+        )
     if values.ndim != 2 or not values.size:
-        raise ValueError("saliency_map must have shape (h, w); got "
-                         f"{values.shape}: one map, saliency(…)[0]")
+        raise ValueError(
+            "saliency_map must have shape (h, w); got "
+            f"{values.shape}: one map, saliency(…)[0]"
+        )
     if not np.isfinite(values).all():
         raise ValueError("saliency_map must be finite; got NaN or infinity")
     if values.min() == values.max():
-        raise ValueError("saliency_map must not be constant; all its values "
-                         f"are {values.flat[0]:g}")
+        raise ValueError(
+            "saliency_map must not be constant; all its values "
+            f"are {values.flat[0]:g}"
+        )
     return values
 
 
 def _check_seeds(found):
-    counts = {side: int(np.isin(found, labels).sum()) for side, labels in (
-        ("object", (cv2.GC_FGD, cv2.GC_PR_FGD)),
-        ("background", (cv2.GC_BGD, cv2.GC_PR_BGD)))}
+    counts = {
+        side: int(np.isin(found, labels).sum())
+        for side, labels in (
+            ("object", (cv2.GC_FGD, cv2.GC_PR_FGD)),
+            ("background", (cv2.GC_BGD, cv2.GC_PR_BGD)),
+        )
+    }
     for side, count in counts.items():
         if count < COMPONENTS:
             raise ValueError(
                 f"GraphCut needs at least {COMPONENTS} seeds of the {side}; "
                 f"this map of {found.shape[0]} × {found.shape[1]} pixels "
-                f"gives {count}. It is too small, or hardly varies")
+                f"gives {count}. It is too small, or hardly varies"
+            )
 
 
 def _check_image(image):
     image = np.asarray(image)
     if image.dtype != np.uint8:
-        raise TypeError("image must be uint8 in 0–255; got dtype "
-                        f"{image.dtype}: np.rint(image).astype(np.uint8), "
-                        "once its values are in that range")
+        raise TypeError(
+            "image must be uint8 in 0–255; got dtype "
+            f"{image.dtype}: np.rint(image).astype(np.uint8), "
+            "once its values are in that range"
+        )
     if image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError("image must have shape (h, w, 3), RGB; got "
-                         f"{image.shape}")
+        raise ValueError(
+            f"image must have shape (h, w, 3), RGB; got {image.shape}"
+        )
     return image
 
 
 def _check_mask(mask):
     mask = np.asarray(mask)
     if mask.dtype != bool or mask.ndim != 2:
-        raise TypeError(f"mask must be bool (h, w); got {mask.dtype} of shape "
-                        f"{mask.shape}")
+        raise TypeError(
+            f"mask must be bool (h, w); got {mask.dtype} of shape {mask.shape}"
+        )
     return mask

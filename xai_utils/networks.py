@@ -54,18 +54,22 @@ def silhouettes_net(weights="independent"):
         waist in cm.
     """
     if weights not in ("independent", "correlated", None):
-        raise ValueError("weights must be 'independent', 'correlated' or "
-                         f"None; got {weights!r}")
-    pixels = keras.Input((silhouettes.SIZE, silhouettes.SIZE, 3),
-                         name="pixels")
+        raise ValueError(
+            "weights must be 'independent', 'correlated' or "
+            f"None; got {weights!r}"
+        )
+    pixels = keras.Input(
+        (silhouettes.SIZE, silhouettes.SIZE, 3), name="pixels"
+    )
     x = layers.Rescaling(1 / 255, name="rescale")(pixels)
     x = _blocks(x, (8, 16, 32, 64, 64))
     x = layers.Dense(64, activation="relu", name="hidden")(x)
     x = layers.Dense(1, name="standard")(x)
     # The hidden layers need not learn how large a centimetre is.
     low, high = silhouettes.RANGES["waist"]
-    waist = layers.Rescaling((high - low) / 4, offset=(low + high) / 2,
-                             name="waist")(x)
+    waist = layers.Rescaling(
+        (high - low) / 4, offset=(low + high) / 2, name="waist"
+    )(x)
     model = keras.Model(pixels, waist, name="silhouettes_net")
     if weights is not None:
         model.load_weights(WEIGHTS / f"silhouettes_{weights}.weights.h5")
@@ -75,8 +79,9 @@ def silhouettes_net(weights="independent"):
 def _blocks(x, filters):
     """Convolution, ReLU and max-pooling, once for each number of filters."""
     for block, count in enumerate(filters, start=1):
-        x = layers.Conv2D(count, 3, padding="same", activation="relu",
-                          name=f"conv{block}")(x)
+        x = layers.Conv2D(
+            count, 3, padding="same", activation="relu", name=f"conv{block}"
+        )(x)
         x = layers.MaxPooling2D(name=f"pool{block}")(x)
     return layers.Flatten(name="flatten")(x)
 
@@ -102,16 +107,22 @@ def photos_net(name="MobileNet", weights="imagenet"):
     """
     build = getattr(keras.applications, str(name), None)
     if not inspect.isfunction(build):
-        raise ValueError("name must be a model of keras.applications, such "
-                         f"as 'MobileNet' or 'ResNet50V2'; got {name!r}")
+        raise ValueError(
+            "name must be a model of keras.applications, such "
+            f"as 'MobileNet' or 'ResNet50V2'; got {name!r}"
+        )
     options = {"alpha": 0.75} if name == "MobileNet" else {}
     # Each model prepares its pixels in its own way and wants its own size.
     prepare = inspect.getmodule(build).preprocess_input
     side = build(weights=None, **options).input_shape[1] or 224
     pixels = keras.Input((side, side, 3), name="pixels")
     with _say_what_to_do(f"The ImageNet weights of {name}"):
-        built = build(input_tensor=prepare(pixels), weights=weights,
-                      classifier_activation=None, **options)
+        built = build(
+            input_tensor=prepare(pixels),
+            weights=weights,
+            classifier_activation=None,
+            **options,
+        )
     return keras.Model(pixels, built.output, name=built.name)
 
 
@@ -136,10 +147,14 @@ def labels(model):
     if outputs == 1000:
         decode = keras.applications.imagenet_utils.decode_predictions
         with _say_what_to_do("The names of the ImageNet classes"):
-            return [top[0][1].replace("_", " ")
-                    for top in decode(np.eye(1000), top=1)]
-    raise ValueError("labels are known for the networks of this module "
-                     f"only; got {model.name!r} with {outputs} outputs")
+            return [
+                top[0][1].replace("_", " ")
+                for top in decode(np.eye(1000), top=1)
+            ]
+    raise ValueError(
+        "labels are known for the networks of this module "
+        f"only; got {model.name!r} with {outputs} outputs"
+    )
 
 
 @contextmanager
@@ -153,4 +168,5 @@ def _say_what_to_do(what):
             "that Keras can fetch them, or copy the folder ~/.keras/models "
             "from a machine that has them (or point the environment variable "
             "KERAS_HOME at a copy of ~/.keras). Everything but the "
-            "photographs works without.") from error
+            "photographs works without."
+        ) from error

@@ -22,11 +22,15 @@ SAMPLES = {
     "grass": ("grass", "linolafett, CC0"),
     "gravel": ("gravel", "CC0Textures, CC0"),
     "hubble": ("hubble_deep_field", "NASA, public domain"),
-    "motorcycle": ("stereo_motorcycle",
-                   "Middlebury Stereo 2014, Scharstein et al."),
+    "motorcycle": (
+        "stereo_motorcycle",
+        "Middlebury Stereo 2014, Scharstein et al.",
+    ),
     "rocket": ("rocket", "SpaceX, public domain"),
-    "tissue": ("immunohistochemistry",
-               "CMMI, no known copyright restrictions"),
+    "tissue": (
+        "immunohistochemistry",
+        "CMMI, no known copyright restrictions",
+    ),
 }
 
 #: A smaller picture shows nothing; a larger one may not fit into memory.
@@ -49,8 +53,9 @@ def sample(name, size=None):
         ValueError: there is no sample of that name.
     """
     if name not in SAMPLES:
-        raise ValueError(f"name must be one of {', '.join(SAMPLES)}; "
-                         f"got {name!r}")
+        raise ValueError(
+            f"name must be one of {', '.join(SAMPLES)}; got {name!r}"
+        )
     picture = getattr(skimage.data, SAMPLES[name][0])()
     if isinstance(picture, tuple):  # the stereo pair: left, right, disparity
         picture = picture[0]
@@ -81,18 +86,24 @@ def load(path, size=None):
             16 pixels a side or more than 100 million in all.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError("path must be a string or a path to a picture file; "
-                        f"got {type(path).__name__}")
+        raise TypeError(
+            "path must be a string or a path to a picture file; "
+            f"got {type(path).__name__}"
+        )
     path = Path(path)
     if path.is_dir():
-        raise IsADirectoryError(f"path must be a picture file; {path} is a "
-                                "folder")
+        raise IsADirectoryError(
+            f"path must be a picture file; {path} is a folder"
+        )
     if not path.exists():
-        raise FileNotFoundError(f"path must be a picture file; there is no "
-                                f"file {path} (working folder: {Path.cwd()})")
+        raise FileNotFoundError(
+            f"path must be a picture file; there is no "
+            f"file {path} (working folder: {Path.cwd()})"
+        )
     if path.stat().st_size == 0:
-        raise ValueError(f"path must be a picture file; {path} is empty "
-                         "(0 bytes)")
+        raise ValueError(
+            f"path must be a picture file; {path} is empty (0 bytes)"
+        )
     # MAX_PIXELS is our own, lower limit: Pillow's warning would only repeat
     # it, and its error comes without a hint at what to do.
     with warnings.catch_warnings():
@@ -100,30 +111,39 @@ def load(path, size=None):
         try:
             opened = Image.open(path)
         except Image.DecompressionBombError as error:
-            raise ValueError(f"{path} is too large: {error}. Shrink it to "
-                             f"at most {MAX_PIXELS:,} pixels") from error
+            raise ValueError(
+                f"{path} is too large: {error}. Shrink it to "
+                f"at most {MAX_PIXELS:,} pixels"
+            ) from error
         except Exception as error:  # decoders raise many kinds
             raise ValueError(
                 f"{path} is not a picture that can be read (JPEG, PNG, WebP, "
-                f"GIF, TIFF): {error}") from error
+                f"GIF, TIFF): {error}"
+            ) from error
     with opened:
         _check_size(path, *opened.size)
         try:
             upright = ImageOps.exif_transpose(opened)
             rgb = _to_rgb(upright)
         except Exception as error:
-            raise ValueError(f"{path} is a damaged or unusual picture and "
-                             f"cannot be decoded: {error}") from error
+            raise ValueError(
+                f"{path} is a damaged or unusual picture and "
+                f"cannot be decoded: {error}"
+            ) from error
     return np.array(_fit(rgb, size))
 
 
 def _check_size(name, width, height):
     if min(width, height) < MIN_SIDE:
-        raise ValueError(f"{name} is too small: {width} × {height} pixels; "
-                         f"at least {MIN_SIDE} × {MIN_SIDE} are needed")
+        raise ValueError(
+            f"{name} is too small: {width} × {height} pixels; "
+            f"at least {MIN_SIDE} × {MIN_SIDE} are needed"
+        )
     if width * height > MAX_PIXELS:
-        raise ValueError(f"{name} is too large: {width:,} × {height:,} "
-                         f"pixels; shrink it to at most {MAX_PIXELS:,}")
+        raise ValueError(
+            f"{name} is too large: {width:,} × {height:,} "
+            f"pixels; shrink it to at most {MAX_PIXELS:,}"
+        )
 
 
 def _to_rgb(picture):
@@ -131,7 +151,8 @@ def _to_rgb(picture):
     if picture.mode == "F" or picture.mode.startswith("I"):
         return _from_deep_grey(picture)
     if picture.mode in ("LA", "PA", "La", "RGBa") or (
-            "transparency" in picture.info):
+        "transparency" in picture.info
+    ):
         picture = picture.convert("RGBA")
     elif picture.mode in ("1", "P"):
         picture = picture.convert("RGB")
@@ -150,8 +171,11 @@ def _to_srgb(picture):
         opaque = picture.convert("RGB") if picture.mode == "RGBA" else picture
         try:
             return ImageCms.profileToProfile(
-                opaque, ImageCms.ImageCmsProfile(BytesIO(profile)),
-                ImageCms.createProfile("sRGB"), outputMode="RGB")
+                opaque,
+                ImageCms.ImageCmsProfile(BytesIO(profile)),
+                ImageCms.createProfile("sRGB"),
+                outputMode="RGB",
+            )
         except (ImageCms.PyCMSError, OSError):
             pass  # viewers, too, show a picture whose profile is unusable
     return picture.convert("RGB")
@@ -161,8 +185,10 @@ def _from_deep_grey(picture):
     """16-bit grey: 65535 is white. Pillow's own conversion clips at 255."""
     levels = np.asarray(picture, np.float64)
     if picture.mode == "F" or levels.min() < 0 or levels.max() > 65535:
-        raise ValueError("its grey levels are not 8 or 16 bits, so that it "
-                         "is not known which value is white")
+        raise ValueError(
+            "its grey levels are not 8 or 16 bits, so that it "
+            "is not known which value is white"
+        )
     grey = np.rint(levels / 257).astype(np.uint8)
     return Image.fromarray(grey).convert("RGB")
 
@@ -172,12 +198,15 @@ def _fit(picture, size):
     if size is None:
         return picture
     if not isinstance(size, (int, np.integer)) or size < 1:
-        raise ValueError(f"size must be None or a whole number of pixels, at "
-                         f"least 1; got {size!r}")
+        raise ValueError(
+            f"size must be None or a whole number of pixels, at "
+            f"least 1; got {size!r}"
+        )
     short = round(size * 256 / 224)
     scale = short / min(picture.size)
     width, height = (max(round(side * scale), short) for side in picture.size)
     _check_size("the picture, resized,", width, height)
     left, top = (width - size) // 2, (height - size) // 2
     return picture.resize((width, height), Image.Resampling.BILINEAR).crop(
-        (left, top, left + size, top + size))
+        (left, top, left + size, top + size)
+    )

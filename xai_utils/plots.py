@@ -19,15 +19,24 @@ SIGNED = matplotlib.colormaps["RdBu_r"].resampled(33)  # white: nothing
 
 def row(n, width=2.6, height=2.4, rows=1):
     """A figure with `rows` × `n` panels; returns figure and flat axes."""
-    figure, axes = plt.subplots(rows, n, squeeze=False, layout="constrained",
-                                figsize=(n * width, rows * height), dpi=80)
+    figure, axes = plt.subplots(
+        rows,
+        n,
+        squeeze=False,
+        layout="constrained",
+        figsize=(n * width, rows * height),
+        dpi=80,
+    )
     return figure, axes.ravel()
 
 
 def picture(axes, image, title=""):
     """Show an image with pixels in 0–255, in its 128 main colours."""
-    shown = Image.fromarray(np.asarray(image).astype(np.uint8)).quantize(
-        128, kmeans=2, dither=Image.Dither.NONE).convert("RGB")
+    shown = (
+        Image.fromarray(np.asarray(image).astype(np.uint8))
+        .quantize(128, kmeans=2, dither=Image.Dither.NONE)
+        .convert("RGB")
+    )
     axes.imshow(shown, interpolation="nearest")
     axes.set_title(title, fontsize=10)
     axes.set_axis_off()
@@ -52,12 +61,19 @@ def heat(axes, values, title="", *, signed=False, limit=None, over=None):
     if over is not None:
         grey = np.asarray(over).mean(axis=-1)
         axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
-        alpha, extent = 0.6, (-0.5, grey.shape[1] - 0.5,
-                              grey.shape[0] - 0.5, -0.5)
-    shown = axes.imshow(values, alpha=alpha, extent=extent, vmax=limit,
-                        vmin=-limit if signed else 0,
-                        cmap=SIGNED if signed else UNSIGNED,
-                        interpolation="nearest")
+        alpha, extent = (
+            0.6,
+            (-0.5, grey.shape[1] - 0.5, grey.shape[0] - 0.5, -0.5),
+        )
+    shown = axes.imshow(
+        values,
+        alpha=alpha,
+        extent=extent,
+        vmax=limit,
+        vmin=-limit if signed else 0,
+        cmap=SIGNED if signed else UNSIGNED,
+        interpolation="nearest",
+    )
     axes.set_title(title, fontsize=10)
     axes.set_axis_off()
     bar = axes.figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.02)
@@ -77,9 +93,15 @@ def show(figure, alt, colours=None):
     figure.savefig(png, format="png", pil_kwargs={"optimize": True})
     plt.close(figure)
     if colours is not None:
-        few = Image.open(png).convert("RGB").quantize(
-            colours, kmeans=2, dither=Image.Dither.NONE)
+        few = (
+            Image.open(png)
+            .convert("RGB")
+            .quantize(colours, kmeans=2, dither=Image.Dither.NONE)
+        )
         png = BytesIO()
         few.save(png, format="png", optimize=True)
-    display({"image/png": png.getvalue(), "text/plain": f"<{alt}>"},
-            metadata={"image/png": {"alt": alt}}, raw=True)
+    display(
+        {"image/png": png.getvalue(), "text/plain": f"<{alt}>"},
+        metadata={"image/png": {"alt": alt}},
+        raw=True,
+    )

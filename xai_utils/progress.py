@@ -11,5 +11,6 @@ def bar(total):
     The environment variable TQDM_DISABLE keeps it out of stored outputs.
     (tqdm itself reads the variable in terminals only, not in notebooks.)
     """
-    return tqdm(total=total, delay=2, leave=False,
-                disable="TQDM_DISABLE" in os.environ)
+    return tqdm(
+        total=total, delay=2, leave=False, disable="TQDM_DISABLE" in os.environ
+    )

@@ -5,14 +5,33 @@ from keras import layers
 
 from .graph import steps
 
-_WINDOWS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D,
-            layers.MaxPooling2D, layers.AveragePooling2D)
-_WHOLE = (layers.Dense, layers.Flatten, layers.Reshape,
-          layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)
-_SAME = (layers.BatchNormalization, layers.Normalization, layers.Rescaling,
-         layers.ReLU, layers.Activation, layers.Dropout,
-         layers.SpatialDropout2D, layers.Add, layers.Subtract,
-         layers.Average, layers.Concatenate)
+_WINDOWS = (
+    layers.Conv2D,
+    layers.DepthwiseConv2D,
+    layers.SeparableConv2D,
+    layers.MaxPooling2D,
+    layers.AveragePooling2D,
+)
+_WHOLE = (
+    layers.Dense,
+    layers.Flatten,
+    layers.Reshape,
+    layers.GlobalAveragePooling2D,
+    layers.GlobalMaxPooling2D,
+)
+_SAME = (
+    layers.BatchNormalization,
+    layers.Normalization,
+    layers.Rescaling,
+    layers.ReLU,
+    layers.Activation,
+    layers.Dropout,
+    layers.SpatialDropout2D,
+    layers.Add,
+    layers.Subtract,
+    layers.Average,
+    layers.Concatenate,
+)
 # What photos_net's own preprocessing is made of.
 _SAME_OPERATIONS = ("Add", "Subtract", "Multiply", "TrueDivide", "Divide")
 
@@ -38,19 +57,33 @@ def receptive_field(model, layer, position=None):
     shape = walk[-1].operation.output.shape
     if len(shape) != 4:
         if position is not None:
-            raise ValueError("position must be None for a layer whose output "
-                             f"is not (n, h, w, c); it is {shape}")
+            raise ValueError(
+                "position must be None for a layer whose output "
+                f"is not (n, h, w, c); it is {shape}"
+            )
         position = (0, 0)
-    elif (position is None or len(position) != 2 or any(
+    elif (
+        position is None
+        or len(position) != 2
+        or any(
             not 0 <= at < (size or at + 1)
-            for at, size in zip(position, shape[1:3]))):
-        raise ValueError("position must be (row, column) in a map of "
-                         f"{shape[1]} × {shape[2]}; got {position!r}")
+            for at, size in zip(position, shape[1:3])
+        )
+    ):
+        raise ValueError(
+            "position must be (row, column) in a map of "
+            f"{shape[1]} × {shape[2]}; got {position!r}"
+        )
     height, width = walk[0].operation.output.shape[1:3]
     (top, bottom), (left, right) = (
-        _interval(walk, axis, int(position[axis])) for axis in (0, 1))
-    return (max(top, 0), max(left, 0), min(bottom, height or bottom),
-            min(right, width or right))
+        _interval(walk, axis, int(position[axis])) for axis in (0, 1)
+    )
+    return (
+        max(top, 0),
+        max(left, 0),
+        min(bottom, height or bottom),
+        min(right, width or right),
+    )
 
 
 def _interval(walk, axis, position):
@@ -75,15 +108,22 @@ def _below(operation, axis, low, high):
         before = operation.padding[axis][0]
         return low - before, high - before
     if isinstance(operation, _WHOLE):
-        length = operation.input.shape[1 + axis] if len(
-            operation.input.shape) == 4 else 1
+        length = (
+            operation.input.shape[1 + axis]
+            if len(operation.input.shape) == 4
+            else 1
+        )
         return 0, length
-    if isinstance(operation, _SAME) or (
-            type(operation).__name__ in _SAME_OPERATIONS) or (
-            _swaps_channels(operation)):
+    if (
+        isinstance(operation, _SAME)
+        or (type(operation).__name__ in _SAME_OPERATIONS)
+        or (_swaps_channels(operation))
+    ):
         return low, high
-    raise ValueError(f"the receptive field through layer {operation.name!r} "
-                     f"({type(operation).__name__}) is not known")
+    raise ValueError(
+        f"the receptive field through layer {operation.name!r} "
+        f"({type(operation).__name__}) is not known"
+    )
 
 
 def _swaps_channels(operation):
@@ -91,7 +131,8 @@ def _swaps_channels(operation):
     kind, shape = type(operation).__name__, operation.output.shape
     read, *_ = keras.tree.flatten(operation.input)
     return shape[1:3] == read.shape[1:3] and (
-        kind == "Stack" or kind == "GetItem" and len(shape) == 3)
+        kind == "Stack" or kind == "GetItem" and len(shape) == 3
+    )
 
 
 def _window(layer, axis):
@@ -104,7 +145,9 @@ def _window(layer, axis):
         return size, stride, 0
     length = layer.input.shape[1 + axis]
     if length is None:
-        raise ValueError("model must have a fixed input size, or the padding "
-                         f"of layer {layer.name!r} is not known")
+        raise ValueError(
+            "model must have a fixed input size, or the padding "
+            f"of layer {layer.name!r} is not known"
+        )
     rest = length % stride or stride
     return size, stride, max(size - rest, 0) // 2

@@ -27,8 +27,14 @@ def fit(model, batches, epochs, unseen, folder, verbose):
     """
     state = _State(batches, folder and Path(folder))
     model = state.restore() or model
-    model.fit(batches, epochs=epochs, initial_epoch=len(state.curve),
-              validation_data=unseen, callbacks=[state], verbose=verbose)
+    model.fit(
+        batches,
+        epochs=epochs,
+        initial_epoch=len(state.curve),
+        validation_data=unseen,
+        callbacks=[state],
+        verbose=verbose,
+    )
     return model, state.curve
 
 
@@ -58,7 +64,8 @@ class _State(keras.callbacks.Callback):
         self.model.save(unfinished / "model.keras")
         draws = self.batches.rng, self.batches.order, random.getstate()
         (unfinished / "rest.pickle").write_bytes(
-            pickle.dumps((draws, self.curve)))
+            pickle.dumps((draws, self.curve))
+        )
         older = self._saved()
         # To rename takes no time in which a kill could leave half a state.
         os.replace(unfinished, self.folder / f"epoch-{epoch + 1:03}")
@@ -71,7 +78,8 @@ class _State(keras.callbacks.Callback):
             return None
         path = self._saved()[-1]
         self.draws, self.curve = pickle.loads(
-            (path / "rest.pickle").read_bytes())
+            (path / "rest.pickle").read_bytes()
+        )
         print(f"going on after {path}")
         return keras.saving.load_model(path / "model.keras")
 

@@ -12,8 +12,10 @@ def spread(arguments, n):
         if argument.ndim == 0 or len(argument) == 1:
             argument = np.broadcast_to(argument, (n, *argument.shape[1:]))
         elif len(argument) != n:
-            raise ValueError(f"the target has {len(argument)} classes or "
-                             f"truths for {n} images; give one, or {n}")
+            raise ValueError(
+                f"the target has {len(argument)} classes or "
+                f"truths for {n} images; give one, or {n}"
+            )
         spreads.append(argument)
     return spreads
 
@@ -37,26 +39,31 @@ def reader(model, layer_names):
     """
     inner = [name for name in layer_names if name is not None]
     if not inner:
-        return lambda images: [model(images, training=False)] * len(
-            layer_names)
+        return lambda images: (
+            [model(images, training=False)] * len(layer_names)
+        )
     if not getattr(model, "inputs", None):
-        raise ValueError("a subclassed model hides its layers: unit() needs a "
-                         "functional or a Sequential model")
+        raise ValueError(
+            "a subclassed model hides its layers: unit() needs a "
+            "functional or a Sequential model"
+        )
     try:
         found = {name: model.get_layer(name).output for name in inner}
         probe = keras.Model(model.inputs, {"": model.outputs, **found})
     except ValueError as error:
         names = ", ".join(layer.name for layer in model.layers)
-        raise ValueError(f"layer must be one of {names}, and not lie in a "
-                         f"nested model or be shared with another; got "
-                         f"{inner} ({error})") from error
+        raise ValueError(
+            f"layer must be one of {names}, and not lie in a "
+            f"nested model or be shared with another; got "
+            f"{inner} ({error})"
+        ) from error
     single = len(model.outputs) == 1
 
     def read(images):
         outputs = probe(images, training=False)
         own = outputs[""][0] if single else outputs[""]
-        return [own if name is None else outputs[name]
-                for name in layer_names]
+        return [own if name is None else outputs[name] for name in layer_names]
+
     return read
 
 
@@ -65,8 +72,10 @@ def apply(function, outputs, arguments):
     scores = function(outputs, *arguments)
     if not tf.is_tensor(scores) or scores.shape.rank != 1:
         shape = getattr(scores, "shape", type(scores).__name__)
-        raise ValueError("target must return one number for each image, "
-                         f"shape (n,); got {shape}")
+        raise ValueError(
+            "target must return one number for each image, "
+            f"shape (n,); got {shape}"
+        )
     if scores.dtype != tf.float64:
         scores = tf.cast(scores, tf.float32)
     return scores
@@ -79,5 +88,8 @@ def structure(model):
     activation was removed is compiled anew, not silently explained as it was.
     """
     return tuple(
-        structure(layer) if isinstance(layer, keras.Model)
-        else getattr(layer, "activation", None) for layer in model.layers)
+        structure(layer)
+        if isinstance(layer, keras.Model)
+        else getattr(layer, "activation", None)
+        for layer in model.layers
+    )

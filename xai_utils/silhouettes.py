@@ -15,16 +15,25 @@ from .bodies import SIZE, bands, picture
 #: hips are circumferences and shoulders a breadth, in cm; legs is the length
 #: of the inside leg as a share of the height.
 RANGES = {
-    "height": (150, 195), "legs": (0.44, 0.48), "shoulders": (36, 46),
-    "chest": (82, 114), "waist": (62, 112), "hips": (84, 116),
+    "height": (150, 195),
+    "legs": (0.44, 0.48),
+    "shoulders": (36, 46),
+    "chest": (82, 114),
+    "waist": (62, 112),
+    "hips": (84, 116),
 }
 
 #: How a body stands: angles in degrees, the place left or right of the middle
 #: and the distance from the camera in cm, and the grey level of the body.
 POSES = {
-    "left_arm": (25, 45), "right_arm": (25, 45), "left_elbow": (-15, 15),
-    "right_elbow": (-15, 15), "stance": (2, 8), "place": (-18, 18),
-    "distance": (380, 420), "grey": (120, 230),
+    "left_arm": (25, 45),
+    "right_arm": (25, 45),
+    "left_elbow": (-15, 15),
+    "right_elbow": (-15, 15),
+    "stance": (2, 8),
+    "place": (-18, 18),
+    "distance": (380, 420),
+    "grey": (120, 230),
 }
 
 #: How strongly each measure goes with a person's girth and length, in the
@@ -55,8 +64,10 @@ def measures(n, *, seed, population="independent"):
     if n < 1:
         raise ValueError(f"n is the number of people, at least 1; got {n}")
     if population not in ("independent", "correlated"):
-        raise ValueError("population must be 'independent' or 'correlated'; "
-                         f"got {population!r}")
+        raise ValueError(
+            "population must be 'independent' or 'correlated'; "
+            f"got {population!r}"
+        )
     rng = np.random.default_rng(seed)
     girth, length = rng.standard_normal((2, n))
     drawn = {}
@@ -92,8 +103,9 @@ def draw(people):
     people = _check(people)
     n = len(people["waist"])
     images = np.empty((n, SIZE, SIZE, 3), np.uint8)
-    masks = {name: np.empty((n, SIZE, SIZE), bool)
-             for name in ("waist", "hips")}
+    masks = {
+        name: np.empty((n, SIZE, SIZE), bool) for name in ("waist", "hips")
+    }
     for i in range(n):
         person = {name: float(values[i]) for name, values in people.items()}
         images[i] = picture(person)[..., None]
@@ -120,16 +132,23 @@ def make(n, *, seed, population="independent"):
 def _check(people):
     missing = [name for name in (*RANGES, *POSES) if name not in people]
     if missing:
-        raise ValueError("people must have every measure of RANGES and "
-                         f"POSES; missing: {', '.join(missing)}")
-    people = {name: np.asarray(people[name], np.float64)
-              for name in (*RANGES, *POSES)}
+        raise ValueError(
+            "people must have every measure of RANGES and "
+            f"POSES; missing: {', '.join(missing)}"
+        )
+    people = {
+        name: np.asarray(people[name], np.float64)
+        for name in (*RANGES, *POSES)
+    }
     shapes = {name: values.shape for name, values in people.items()}
     if len(set(shapes.values())) > 1 or len(shapes["waist"]) != 1:
-        raise ValueError("people must hold one array (n,) for each measure, "
-                         f"all of the same length; got {shapes}")
+        raise ValueError(
+            "people must hold one array (n,) for each measure, "
+            f"all of the same length; got {shapes}"
+        )
     for name, values in people.items():
         if not np.isfinite(values).all():
-            raise ValueError(f"people[{name!r}] must be finite; got NaN or "
-                             "infinity")
+            raise ValueError(
+                f"people[{name!r}] must be finite; got NaN or infinity"
+            )
     return people

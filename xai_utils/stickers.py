@@ -20,26 +20,49 @@ FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
 #: Class name -> pictogram, in the order of the class indices. The glyphs are
 #: drawn from DejaVu Sans, the font that ships with Matplotlib.
 CLASSES = {
-    "umbrella": "☂", "aeroplane": "✈", "telephone": "☎", "scissors": "✂",
-    "anchor": "⚓", "heart": "♥", "knight": "♞", "snowman": "☃",
-    "envelope": "✉", "star": "★",
+    "umbrella": "☂",
+    "aeroplane": "✈",
+    "telephone": "☎",
+    "scissors": "✂",
+    "anchor": "⚓",
+    "heart": "♥",
+    "knight": "♞",
+    "snowman": "☃",
+    "envelope": "✉",
+    "star": "★",
 }
 
 #: Class name -> part name -> the box (left, top, right, bottom) of the ellipse
 #: around the part, in pixels of the pictogram as `_draw` draws it.
 PARTS = {
-    "telephone": {"dial": (58, 43, 121, 107), "left end": (0, 20, 46, 52),
-                  "right end": (132, 20, 178, 52)},
-    "anchor": {"ring": (37, 0, 79, 42), "left fluke": (0, 80, 26, 109),
-               "right fluke": (87, 80, 113, 109)},
-    "knight": {"eye": (14, 29, 32, 45), "nostril": (5, 67, 19, 82),
-               "ear": (36, 0, 53, 20)},
+    "telephone": {
+        "dial": (58, 43, 121, 107),
+        "left end": (0, 20, 46, 52),
+        "right end": (132, 20, 178, 52),
+    },
+    "anchor": {
+        "ring": (37, 0, 79, 42),
+        "left fluke": (0, 80, 26, 109),
+        "right fluke": (87, 80, 113, 109),
+    },
+    "knight": {
+        "eye": (14, 29, 32, 45),
+        "nostril": (5, 67, 19, 82),
+        "ear": (36, 0, 53, 20),
+    },
 }
 
 #: Training and test never share a photograph.
 BACKGROUNDS = {
-    "train": ("grass", "brick", "coffee", "rocket", "motorcycle", "tissue",
-              "hubble"),
+    "train": (
+        "grass",
+        "brick",
+        "coffee",
+        "rocket",
+        "motorcycle",
+        "tissue",
+        "hubble",
+    ),
     "test": ("gravel", "astronaut", "chelsea"),
 }
 
@@ -71,7 +94,7 @@ def make(n, *, seed, split="test", classes=CLASSES):
     masks = np.empty((n, SIZE, SIZE), bool)
     for i, glyph in enumerate(np.array(list(classes.values()))[labels]):
         background = _crop(photographs[rng.integers(len(photographs))], rng)
-        cover, = _place([_draw(glyph)], rng)
+        (cover,) = _place([_draw(glyph)], rng)
         images[i] = _paste(background, cover, rng)
         masks[i] = cover > 127
     return images, labels, masks
@@ -98,8 +121,9 @@ def parts(n, name, *, seed, split="test"):
         ValueError: `n` below 1, or a `name` or `split` that does not exist.
     """
     if name not in PARTS:
-        raise ValueError(f"name must be one of {', '.join(PARTS)}; "
-                         f"got {name!r}")
+        raise ValueError(
+            f"name must be one of {', '.join(PARTS)}; got {name!r}"
+        )
     photographs = _photographs(n, split)
     rng = np.random.default_rng(seed)
     glyph = _draw(CLASSES[name])
@@ -128,10 +152,14 @@ def _photographs(n, split):
 
 def _check_pictograms(classes):
     known = get_font(str(FONT)).get_charmap()
-    if not classes or any(len(glyph) != 1 or ord(glyph) not in known
-                          for glyph in classes.values()):
-        raise ValueError("classes must have at least one pictogram, each one "
-                         f"character of DejaVu Sans; got {classes!r}")
+    if not classes or any(
+        len(glyph) != 1 or ord(glyph) not in known
+        for glyph in classes.values()
+    ):
+        raise ValueError(
+            "classes must have at least one pictogram, each one "
+            f"character of DejaVu Sans; got {classes!r}"
+        )
 
 
 def _crop(photograph, rng):
@@ -140,7 +168,7 @@ def _crop(photograph, rng):
     side = rng.integers(SIZE, min(height, width) + 1)
     top = rng.integers(height - side + 1)
     left = rng.integers(width - side + 1)
-    square = photograph[top:top + side, left:left + side]
+    square = photograph[top : top + side, left : left + side]
     return np.asarray(Image.fromarray(square).resize((SIZE, SIZE)))
 
 
@@ -148,14 +176,18 @@ def _place(layers, rng):
     """The pictogram at a random angle, size and place: cover, 0–255. Further
     layers, drawn on the same canvas, are moved with it."""
     angle = rng.uniform(-40, 40)
-    turned = [layer.rotate(angle, Image.Resampling.BICUBIC, expand=True)
-              for layer in layers]
+    turned = [
+        layer.rotate(angle, Image.Resampling.BICUBIC, expand=True)
+        for layer in layers
+    ]
     box = turned[0].getbbox()
     turned = [layer.crop(box) for layer in turned]
     scale = rng.uniform(42, 72) / max(turned[0].size)
     width, height = (max(round(side * scale), 1) for side in turned[0].size)
-    corner = (int(rng.integers(SIZE - width + 1)),
-              int(rng.integers(SIZE - height + 1)))
+    corner = (
+        int(rng.integers(SIZE - width + 1)),
+        int(rng.integers(SIZE - height + 1)),
+    )
     canvases = [Image.new("L", (SIZE, SIZE)) for _ in layers]
     for canvas, layer in zip(canvases, turned):
         canvas.paste(layer.resize((width, height)), corner)

@@ -37,25 +37,35 @@ def read(table, folder, *, file="file", label="label", size=None):
     rows = _rows(table, file)
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"folder must hold the pictures; there is no "
-                                f"folder {folder} (working folder: "
-                                f"{Path.cwd()})")
+        raise FileNotFoundError(
+            f"folder must hold the pictures; there is no "
+            f"folder {folder} (working folder: "
+            f"{Path.cwd()})"
+        )
     columns = [label] if isinstance(label, str) else list(label)
     missing = [name for name in (file, *columns) if name not in rows]
     if missing or not columns:
         raise ValueError(
             f"file and label must be columns of {table}; missing: "
-            f"{missing}, there are: {', '.join(map(str, rows))}")
+            f"{missing}, there are: {', '.join(map(str, rows))}"
+        )
     numbers = rows[columns].apply(pd.to_numeric, errors="coerce")
     labels = numbers.to_numpy(np.float32)
     # One spelling for each name: ./a.png is a.png.
-    names = [str(PurePath(str(name))) if str(name).strip() else None
-             for name in rows[file].fillna("")]
-    problems = [*_bad_labels(names, rows[columns], labels),
-                *_bad_names(names), *_bad_pictures(folder, names, size)]
+    names = [
+        str(PurePath(str(name))) if str(name).strip() else None
+        for name in rows[file].fillna("")
+    ]
+    problems = [
+        *_bad_labels(names, rows[columns], labels),
+        *_bad_names(names),
+        *_bad_pictures(folder, names, size),
+    ]
     if problems:
-        raise ValueError(f"{table} and {folder} can't be used as they are:"
-                         + "".join(f"\n- {line}" for line in problems))
+        raise ValueError(
+            f"{table} and {folder} can't be used as they are:"
+            + "".join(f"\n- {line}" for line in problems)
+        )
     paths = [folder / name for name in names]
     return paths, labels[:, 0] if isinstance(label, str) else labels
 
@@ -63,12 +73,17 @@ def read(table, folder, *, file="file", label="label", size=None):
 def _rows(table, file):
     table = Path(table)
     if not table.is_file():
-        raise FileNotFoundError(f"table must be a CSV or Parquet file; there "
-                                f"is no file {table} (working folder: "
-                                f"{Path.cwd()})")
-    readers = {".parquet": pd.read_parquet, ".pq": pd.read_parquet,
-               # As text, or a picture named 007 would become the number 7.
-               ".csv": lambda path: pd.read_csv(path, dtype={file: str})}
+        raise FileNotFoundError(
+            f"table must be a CSV or Parquet file; there "
+            f"is no file {table} (working folder: "
+            f"{Path.cwd()})"
+        )
+    readers = {
+        ".parquet": pd.read_parquet,
+        ".pq": pd.read_parquet,
+        # As text, or a picture named 007 would become the number 7.
+        ".csv": lambda path: pd.read_csv(path, dtype={file: str}),
+    }
     if table.suffix.lower() not in readers:
         raise ValueError(f"table must end in .csv or .parquet; got {table}")
     try:
@@ -82,21 +97,31 @@ def _rows(table, file):
 
 def _bad_labels(names, given, labels):
     bad = ~np.isfinite(labels)
-    yield from _shorten("label is not a finite number", [
-        f"{names[row]}: {given.columns[column]} = "
-        f"{given.iloc[row, column]}"
-        for row, column in zip(*np.nonzero(bad))])
+    yield from _shorten(
+        "label is not a finite number",
+        [
+            f"{names[row]}: {given.columns[column]} = "
+            f"{given.iloc[row, column]}"
+            for row, column in zip(*np.nonzero(bad))
+        ],
+    )
 
 
 def _bad_names(names):
     rows = {}
     for row, name in enumerate(names, start=1):
         rows.setdefault(name, []).append(str(row))
-    yield from _shorten("no file name", [
-        f"row {row}" for row in rows.pop(None, [])])
-    yield from _shorten("named more than once", [
-        f"{name} (rows {', '.join(found)})"
-        for name, found in rows.items() if len(found) > 1])
+    yield from _shorten(
+        "no file name", [f"row {row}" for row in rows.pop(None, [])]
+    )
+    yield from _shorten(
+        "named more than once",
+        [
+            f"{name} (rows {', '.join(found)})"
+            for name, found in rows.items()
+            if len(found) > 1
+        ],
+    )
 
 
 def _bad_pictures(folder, names, size):
@@ -115,8 +140,12 @@ def _bad_pictures(folder, names, size):
     if len(shapes) > 1:
         yield from _shorten(
             "pictures differ in shape (bring them to one scale yourself, or "
-            "give size)", [f"{shape[0]} × {shape[1]} ({name})"
-                           for shape, name in shapes.items()])
+            "give size)",
+            [
+                f"{shape[0]} × {shape[1]} ({name})"
+                for shape, name in shapes.items()
+            ],
+        )
 
 
 def _shorten(problem, cases):

@@ -6,8 +6,9 @@ function, for example ``lambda outputs: outputs[0][:, 2]``. Define it once and
 pass the same function again: for each new function TensorFlow compiles anew.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -103,8 +104,10 @@ def as_target(target):
     if isinstance(target, Target):
         return target
     if not callable(target):
-        raise TypeError("target must be a callable from the model's outputs "
-                        f"to (n,), such as class_score(3); got {target!r}")
+        raise TypeError(
+            "target must be a callable from the model's outputs "
+            f"to (n,), such as class_score(3); got {target!r}"
+        )
     return Target(target)
 
 
@@ -126,10 +129,13 @@ def _activity(features, channel):
 
 def _unit_at(features, channel, row, column):
     rows, columns = (tf.range(n) for n in features.shape[1:3])
-    here = ((rows[:, None] == row[:, None, None])
-            & (columns == column[:, None, None]))
-    return _pick(tf.reduce_sum(tf.where(here[..., None], features, 0),
-                               axis=[1, 2]), channel)
+    here = (rows[:, None] == row[:, None, None]) & (
+        columns == column[:, None, None]
+    )
+    return _pick(
+        tf.reduce_sum(tf.where(here[..., None], features, 0), axis=[1, 2]),
+        channel,
+    )
 
 
 @lru_cache
@@ -143,6 +149,7 @@ def _loss_of(function):
         if y_true.dtype.is_floating:
             y_true = tf.cast(y_true, outputs.dtype)
         return function(y_true, outputs)
+
     return each
 
 
@@ -157,7 +164,8 @@ def _one_output(outputs):
     if not tf.is_tensor(outputs):
         raise ValueError(
             f"the model has {len(outputs)} outputs: give a target that picks "
-            "one, such as lambda outputs: outputs[0][:, 3]")
+            "one, such as lambda outputs: outputs[0][:, 3]"
+        )
     return outputs
 
 
@@ -169,9 +177,11 @@ def _is_distribution(lowest, total):
 
 def _check_classes(outputs, index):
     if outputs.ndim != 2 or outputs.shape[1] < 2:
-        raise ValueError("the model must return (n, classes) with at least "
-                         f"two classes; it returns {outputs.shape}. For one "
-                         "number use lambda outputs: outputs[:, 0]")
+        raise ValueError(
+            "the model must return (n, classes) with at least "
+            f"two classes; it returns {outputs.shape}. For one "
+            "number use lambda outputs: outputs[:, 0]"
+        )
     _check_below(index, outputs.shape[1], "class index")
 
 
@@ -183,7 +193,8 @@ def _check_scores(outputs, index):
             "class_score needs scores (logits), but this model ends in a "
             "soft-max. Build it without (activation=None in the last layer, "
             "classifier_activation=None in keras.applications), or explain "
-            "class_probability")
+            "class_probability"
+        )
 
 
 def _check_channel(features, channel):
@@ -193,8 +204,10 @@ def _check_channel(features, channel):
 def _check_unit(features, channel, row, column):
     _check_channel(features, channel)
     if features.ndim != 4:
-        raise ValueError("position must be None for a layer whose output is "
-                         f"not (n, h, w, c); it is {features.shape}")
+        raise ValueError(
+            "position must be None for a layer whose output is "
+            f"not (n, h, w, c); it is {features.shape}"
+        )
     _check_below(row, features.shape[1], "row")
     _check_below(column, features.shape[2], "column")
 
@@ -204,8 +217,10 @@ def _class_index(index, name="index"):
     if index.dtype.kind not in "ui":
         raise TypeError(f"{name} must be a whole number; got {index!r}")
     if index.ndim > 1 or index.size == 0 or index.min() < 0:
-        raise ValueError(f"{name} must be one whole number from 0, or one for "
-                         f"each image; got {index!r}")
+        raise ValueError(
+            f"{name} must be one whole number from 0, or one for "
+            f"each image; got {index!r}"
+        )
     return index.astype(np.int32)
 
 

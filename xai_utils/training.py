@@ -20,8 +20,9 @@ from .resume import fit
 NAMES = ("stickers", "silhouettes_independent", "silhouettes_correlated")
 
 
-def train_stickers_net(pictures=40_000, epochs=12, seed=0, folder=None,
-                       verbose="auto"):
+def train_stickers_net(
+    pictures=40_000, epochs=12, seed=0, folder=None, verbose="auto"
+):
     """Train `networks.stickers_net` from nothing.
 
     Args:
@@ -38,15 +39,26 @@ def train_stickers_net(pictures=40_000, epochs=12, seed=0, folder=None,
     keras.utils.set_random_seed(seed)
     images, labels, _ = stickers.make(pictures, seed=seed, split="train")
     model = networks.stickers_net(weights=None)
-    _compile(model, epochs * (pictures // 64), "accuracy",
-             keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    _compile(
+        model,
+        epochs * (pictures // 64),
+        "accuracy",
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
     unseen, truth, _ = stickers.make(pictures // 40, seed=2, split="test")
-    return fit(model, Batches(images, labels, recolour, seed), epochs,
-               (unseen.astype(np.float32), truth), folder, verbose)
+    return fit(
+        model,
+        Batches(images, labels, recolour, seed),
+        epochs,
+        (unseen.astype(np.float32), truth),
+        folder,
+        verbose,
+    )
 
 
-def train_silhouettes_net(population, bodies=20_000, epochs=16, seed=0,
-                          folder=None, verbose="auto"):
+def train_silhouettes_net(
+    population, bodies=20_000, epochs=16, seed=0, folder=None, verbose="auto"
+):
     """Train `networks.silhouettes_net` from nothing.
 
     Args:
@@ -62,8 +74,14 @@ def train_silhouettes_net(population, bodies=20_000, epochs=16, seed=0,
     model = networks.silhouettes_net(weights=None)
     _compile(model, epochs * (bodies // 64), "mae", "mse")
     unseen, truth = _grey(bodies // 20, 2, population)
-    return fit(model, Batches(images, waists, mirror, seed), epochs,
-               (in_colour(unseen), truth), folder, verbose)
+    return fit(
+        model,
+        Batches(images, waists, mirror, seed),
+        epochs,
+        (in_colour(unseen), truth),
+        folder,
+        verbose,
+    )
 
 
 def accuracy(model, n=5_000, seed=1):
@@ -99,7 +117,7 @@ class Batches(keras.utils.PyDataset):
         return len(self.images) // 64
 
     def __getitem__(self, index):
-        batch = self.order[64 * index:64 * (index + 1)]
+        batch = self.order[64 * index : 64 * (index + 1)]
         return self.change(self.images[batch], self.rng), self.labels[batch]
 
 
@@ -144,8 +162,9 @@ def _grey(n, seed, population):
 
 def _compile(model, steps, metric, loss):
     rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
-    model.compile(keras.optimizers.AdamW(rate, weight_decay=0.01), loss,
-                  metrics=[metric])
+    model.compile(
+        keras.optimizers.AdamW(rate, weight_decay=0.01), loss, metrics=[metric]
+    )
 
 
 def _ship(name, model, plain, curve):
@@ -155,15 +174,17 @@ def _ship(name, model, plain, curve):
     """
     plain.set_weights(model.get_weights())
     plain.save_weights(networks.WEIGHTS / f"{name}.weights.h5")
-    pd.DataFrame(curve).to_csv(networks.WEIGHTS / f"{name}.csv",
-                               index=False, float_format="%.6g")
+    pd.DataFrame(curve).to_csv(
+        networks.WEIGHTS / f"{name}.csv", index=False, float_format="%.6g"
+    )
 
 
 def main(names):
     """Train and ship these networks; all where none is named."""
     if not set(names) <= set(NAMES):
-        sys.exit(f"names must be among {', '.join(NAMES)}; got "
-                 f"{', '.join(names)}")
+        sys.exit(
+            f"names must be among {', '.join(NAMES)}; got {', '.join(names)}"
+        )
     for name in names or NAMES:
         folder = Path(".training", name)
         print(f"{name}: the state after each epoch is kept in {folder}")
@@ -175,8 +196,10 @@ def main(names):
         else:
             model, curve = train_silhouettes_net(population, folder=folder)
             _ship(name, model, networks.silhouettes_net(None), curve)
-            print("mean absolute error on 2,000 unseen people: "
-                  f"{error(model, population):.2f} cm")
+            print(
+                "mean absolute error on 2,000 unseen people: "
+                f"{error(model, population):.2f} cm"
+            )
         shutil.rmtree(folder)
 
 

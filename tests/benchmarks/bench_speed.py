@@ -59,29 +59,39 @@ def take_turns(first, second, rounds=5):
 
 
 def report(what, ours, bare, unit="s"):
-    print(f"\n{what:45} {ours:9.3f} {unit}  bare {bare:9.3f} {unit}"
-          f"  ratio {ours / bare:.3f}")
+    print(
+        f"\n{what:45} {ours:9.3f} {unit}  bare {bare:9.3f} {unit}"
+        f"  ratio {ours / bare:.3f}"
+    )
     return ours / bare
 
 
 def test_occlusion_over_bare_forward_passes(model, photographs):
-    forward = tf.function(lambda x: model(x, training=False),
-                          input_signature=[tf.TensorSpec((None, 224, 224, 3))])
+    forward = tf.function(
+        lambda x: model(x, training=False),
+        input_signature=[tf.TensorSpec((None, 224, 224, 3))],
+    )
 
     def bare(batch):
         for start in range(0, 625, batch):
-            forward(tf.constant(photographs[start:start + batch])).numpy()
+            forward(tf.constant(photographs[start : start + batch])).numpy()
 
     bare(16)
-    trials = {batch: min(seconds(lambda: bare(batch)) for _ in range(2))
-              for batch in (4, 8, 16, 32, 64)}
+    trials = {
+        batch: min(seconds(lambda: bare(batch)) for _ in range(2))
+        for batch in (4, 8, 16, 32, 64)
+    }
     best = min(trials, key=trials.get)
-    print("\nbare forward pass, by batch size:",
-          {batch: round(value, 2) for batch, value in trials.items()})
+    print(
+        "\nbare forward pass, by batch size:",
+        {batch: round(value, 2) for batch, value in trials.items()},
+    )
     plain, ours = take_turns(
         lambda: bare(best),
-        lambda: occlusion(model, photographs[0], class_score(3), patch=32,
-                          stride=8, fill=127))
+        lambda: occlusion(
+            model, photographs[0], class_score(3), patch=32, stride=8, fill=127
+        ),
+    )
     assert report("occlusion, 625 positions", ours, plain) <= 1.10
 
 
@@ -96,18 +106,23 @@ def test_saliency_over_bare_forward_and_backward(model, photographs):
     image = photographs[:1]
     plain, ours = take_turns(
         lambda: [bare(tf.constant(image)).numpy() for _ in range(20)],
-        lambda: [saliency(model, image, class_score(3)) for _ in range(20)])
+        lambda: [saliency(model, image, class_score(3)) for _ in range(20)],
+    )
     assert report("saliency of one image, 20 times", ours, plain) <= 1.10
 
 
 def test_hundredth_image_and_new_classes(model, photographs):
     saliency(model, photographs[:1], class_score(0))
     compiled = gradients._compile.cache_info().misses
-    times = [seconds(lambda: saliency(model, photographs[i:i + 1],
-                                      class_score(i)))
-             for i in range(1, 101)]
-    early, late = (statistics.median(part) for part in
-                   (times[:10], times[-10:]))
+    times = [
+        seconds(
+            lambda: saliency(model, photographs[i : i + 1], class_score(i))
+        )
+        for i in range(1, 101)
+    ]
+    early, late = (
+        statistics.median(part) for part in (times[:10], times[-10:])
+    )
     assert gradients._compile.cache_info().misses == compiled
     assert report("saliency, images 91-100 over 1-10", late, early) <= 1.25
 
@@ -117,10 +132,15 @@ def test_memory_does_not_grow_with_the_positions():
     for patch, stride, positions in ((26, 22, 100), (16, 4, 2809)):
         done = subprocess.run(
             [sys.executable, "-c", MEMORY, str(patch), str(stride)],
-            capture_output=True, text=True, check=True)
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         found, peak = map(int, done.stdout.split())
         assert found == positions
         peaks.append(peak / 1024)
         print(f"\n{found} positions: peak {peak / 1024:.0f} MiB")
-    assert report("memory at 2,809 over 100 positions", peaks[1], peaks[0],
-                  "MiB") <= 1.2
+    assert (
+        report("memory at 2,809 over 100 positions", peaks[1], peaks[0], "MiB")
+        <= 1.2
+    )

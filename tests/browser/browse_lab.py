@@ -29,10 +29,20 @@ def lab(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
-         f"--ServerApp.port={port}", f"--ServerApp.root_dir={tmp_path}",
-         "--IdentityProvider.token=", "--ServerApp.password="],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--no-browser",
+            "--allow-root",
+            f"--ServerApp.port={port}",
+            f"--ServerApp.root_dir={tmp_path}",
+            "--IdentityProvider.token=",
+            "--ServerApp.password=",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     address = f"http://127.0.0.1:{port}"
     for _ in range(120):
         try:
@@ -51,8 +61,12 @@ def page():
         browser = playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM")
             or shutil.which("chromium"),
-            args=["--no-sandbox", "--disable-gpu",
-                  "--disable-background-networking"])
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+            ],
+        )
         yield browser.new_page(viewport={"width": 1300, "height": 900})
         browser.close()
 
@@ -60,7 +74,8 @@ def page():
 def test_moving_the_occluder_by_hand(lab, page):
     page.goto(f"{lab}/lab/tree/notebooks/{NAME}")
     expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(
-        timeout=60_000)
+        timeout=60_000
+    )
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
     screen = page.locator(".jupyter-widgets img")
@@ -78,10 +93,13 @@ def test_moving_the_occluder_by_hand(lab, page):
             break
         page.wait_for_timeout(200)
     assert picture(page, screen) != before, "the picture did not change"
-    expect(page.locator(".jupyter-widgets", has_text="telephone:").first
-           ).to_be_visible()
+    expect(
+        page.locator(".jupyter-widgets", has_text="telephone:").first
+    ).to_be_visible()
     # Run all went on to the end, without an error on the way.
-    last = page.locator(".jp-OutputArea-output", has_text="positions: (11, 11)")
+    last = page.locator(
+        ".jp-OutputArea-output", has_text="positions: (11, 11)"
+    )
     expect(last.first).to_be_attached(timeout=240_000)
     assert page.get_by_text("Traceback").count() == 0
 

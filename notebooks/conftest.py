@@ -2,6 +2,6 @@
 
 import os
 
-from notebook_checks import pytest_runtest_call, pytest_runtest_setup  # noqa
+from notebook_checks import pytest_runtest_call  # noqa: F401
 
 os.environ["TQDM_DISABLE"] = "1"  # progress is for people, not for outputs

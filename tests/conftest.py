@@ -1,12 +1,12 @@
 import os
 
-import pytest
-from notebook_checks import skip_without_imagenet
-
 os.environ["TQDM_DISABLE"] = "1"
 
 
-@pytest.fixture
-def imagenet():
-    """Skips the test, and says why, where the weights can't be had."""
-    skip_without_imagenet()
+def pytest_addoption(parser):
+    parser.addoption(
+        "--arithmetic",
+        default="farthest",
+        help="the name, in tests/arithmetics.py, of the arithmetic under "
+        "which `-m arithmetic` runs the notebooks",
+    )

@@ -11,7 +11,9 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from xai_utils import plots, progress  # noqa: E402
+from xai_utils import photos, plots, progress  # noqa: E402
+
+pytestmark = pytest.mark.quick
 
 
 @pytest.fixture
@@ -33,7 +35,9 @@ def test_unsigned_maps_start_at_zero_and_share_a_limit(axes):
     for panel, scale in zip(axes, (1, 5)):
         plots.heat(panel, scale * np.ones((3, 3)), limit=10)
         assert panel.images[0].get_clim() == (0, 10)
-    assert len(axes[0].figure.axes) == 4  # a colour bar for each
+        assert len(panel.child_axes) == 1, "a colour bar for each"
+    plots.heat(axes[0], np.ones((3, 3)), bar=False)
+    assert len(axes[0].child_axes) == 1, "no second one"
 
 
 def test_a_map_keeps_its_values_and_zeros_have_a_scale(axes):
@@ -54,46 +58,99 @@ def test_a_map_over_a_picture_covers_it(axes):
 
 def test_pictures_look_like_themselves(axes):
     picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    plots.picture(axes[0], picture)  # 64 colours: all are kept
-    shown = np.asarray(axes[0].images[0].get_array()).astype(int)
-    assert np.abs(shown - picture).max() <= 4
+    plots.picture(axes[0], picture)
+    assert (axes[0].images[0].get_array() == picture).all()
 
 
-def test_a_figure_comes_with_its_text(monkeypatch):
+def test_an_arrow_says_that_values_lie_beyond_the_scale(axes, monkeypatch):
+    extends = []
+    figure = axes[0].figure
+    monkeypatch.setattr(
+        figure, "colorbar", lambda *_, extend, **__: extends.append(extend)
+    )
+    for limit, signed in ((2, False), (2, True), (5, True), (None, False)):
+        with pytest.raises(AttributeError):  # the stand-in returns no bar
+            plots.heat(axes[0], np.eye(3) * 5, signed=signed, limit=limit)
+    assert extends == ["max", "both", "neither", "neither"]
+
+
+def test_the_outline_runs_around_the_mask(axes):
+    mask = np.zeros((9, 9), bool)
+    mask[3:6, 2:7] = True
+    plots.heat(axes[0], mask * 1.0, mask=mask, bar=False)
+    (line,) = axes[0].collections[-1].get_paths()
+    low, high = line.vertices.min(axis=0), line.vertices.max(axis=0)
+    assert low.tolist() == [1.5, 2.5] and high.tolist() == [6.5, 5.5]
+
+
+@pytest.mark.parametrize("bars", ["each", "last", "none"])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_panels_have_the_size_that_was_asked_for(bars, labelled):
+    figure, axes = plots.row(3, 2.5, 2.4, 2, bars, labelled)
+    figure.canvas.draw()
+    assert len(axes) == 6
+    boxes = [panel.get_window_extent() for panel in axes]
+    for box in boxes:
+        assert (box.width, box.height) == pytest.approx((250, 240))
+    for first, second in ((0, 1), (1, 2), (3, 4), (4, 5)):
+        gap = boxes[second].x0 - boxes[first].x1
+        assert gap >= (60 if bars == "each" or labelled else 8)
+    room = figure.bbox.width - boxes[2].x1
+    assert room >= (8 if bars == "none" else 60)
+    assert boxes[0].y0 - boxes[3].y1 >= 30, "room for the title"
+    plt.close(figure)
+    with pytest.raises(ValueError, match="'none'; got 'all'"):
+        plots.row(2, bars="all")
+
+
+def shown(monkeypatch, draw):
+    """What `show` displays of a figure on which `draw` drew."""
     calls = []
     monkeypatch.setattr(
         plots,
         "display",
-        lambda *data, **options: calls.append((data, options)),
+        lambda data, metadata, raw: calls.append((data, metadata)),
     )
-    figure, _ = plots.row(1)
+    figure, axes = plots.row(2)
+    draw(axes)
     plots.show(figure, "Nothing to see.")
-    (data,), options = calls[0]
-    assert data["image/png"].startswith(b"\x89PNG")
-    assert data["text/plain"] == "<Nothing to see.>"
-    assert options["metadata"]["image/png"]["alt"] == "Nothing to see."
     assert not plt.fignum_exists(figure.number)
+    return calls[0]
 
 
-def test_a_figure_in_few_colours(monkeypatch):
-    shown = []
-    monkeypatch.setattr(
-        plots,
-        "display",
-        lambda data, **_: shown.append(
-            Image.open(BytesIO(data["image/png"])).convert("RGB")
-        ),
+def decoded(data):
+    return np.asarray(Image.open(BytesIO(data)).convert("RGB"), float)
+
+
+def test_maps_are_stored_as_png_with_their_colours(monkeypatch):
+    values = np.linspace(0, 1, 64 * 64).reshape(64, 64)
+    data, metadata = shown(
+        monkeypatch, lambda axes: plots.heat(axes[0], values)
     )
-    grain = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
-    for colours in (None, 16):
-        figure, axes = plots.row(1)
-        axes[0].imshow(grain)
-        plots.show(figure, "Grain.", colours)
-    every, few = shown
-    assert len(few.getcolors()) <= 16 < len(every.getcolors(10**6))
-    assert few.size == every.size
-    off = np.asarray(few).astype(float) - np.asarray(every)
-    assert np.abs(off.mean()) < 5 and few.getpixel((0, 0)) == (255,) * 3
+    assert data["text/plain"] == "<Nothing to see.>"
+    about = metadata["image/png"]
+    assert about["alt"] == "Nothing to see."
+    levels = decoded(data["image/png"])
+    # Stored at twice the size at which it is shown.
+    assert levels.shape[:2] == (2 * about["height"], 2 * about["width"])
+    height = levels.shape[0]
+    bottom = levels[height - 30, 30]
+    top = levels[80, 30]
+    assert np.abs(bottom - 255 * np.array(plots.UNSIGNED(1.0)[:3])).max() < 20
+    assert np.abs(top - 255 * np.array(plots.UNSIGNED(0.0)[:3])).max() < 20
+
+
+def test_photographs_are_stored_as_jpeg_in_full_colours(monkeypatch):
+    photo = photos.sample("coffee", 224)
+    data, metadata = shown(
+        monkeypatch, lambda axes: plots.picture(axes[0], photo)
+    )
+    assert metadata["image/jpeg"]["alt"] == "Nothing to see."
+    levels = decoded(data["image/jpeg"])
+    panel = levels[64:-20, 20:540]  # the axes of the first panel
+    mean = panel.mean(axis=(0, 1))
+    np.testing.assert_allclose(mean, photo.mean(axis=(0, 1)), atol=3)
+    assert len(np.unique(panel.reshape(-1, 3), axis=0)) > 10_000
 
 
 def test_the_bar_can_be_kept_out_of_stored_outputs(monkeypatch):

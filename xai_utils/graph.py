@@ -46,8 +46,8 @@ def steps(model, layer=None):
     for operation in operations:
         if isinstance(operation, keras.Model):
             raise ValueError(
-                f"model must be flat, but {operation.name!r} is a model inside "
-                "it: build it on input_tensor=… instead of calling it"
+                f"model must be flat, but {operation.name!r} is a model "
+                "inside it: build it on input_tensor=… instead of calling it"
             )
         read = keras.tree.flatten(operation.input)
         if isinstance(operation, keras.layers.InputLayer):

@@ -14,7 +14,7 @@ from . import silhouettes, stickers
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-def stickers_net(weights=WEIGHTS / "stickers.weights.h5"):
+def stickers_net(weights=WEIGHTS / "stickers.weights.h5", dtype=None):
     """The network that names the pictogram on a sticker picture.
 
     Four blocks of convolution, ReLU and max-pooling, as in the networks of
@@ -22,23 +22,27 @@ def stickers_net(weights=WEIGHTS / "stickers.weights.h5"):
 
     Args:
         weights: a weights file, or None for an untrained network.
+        dtype: ``"float64"`` for maps that are the same on every processor;
+            None: Keras's default, float32. A gradient jumps where a ReLU
+            opens, and in float32 the last bit may open one.
 
     Returns:
-        keras.Model: float32 `(n, 96, 96, 3)` in [0, 255] -> logits `(n, 10)`,
+        keras.Model: `(n, 96, 96, 3)` in [0, 255] -> logits `(n, 10)`,
         in the order of `stickers.CLASSES`.
     """
-    pixels = keras.Input((stickers.SIZE, stickers.SIZE, 3), name="pixels")
-    x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(pixels)
-    x = _blocks(x, (16, 32, 64, 96))
-    x = layers.Dense(64, activation="relu", name="hidden")(x)
-    logits = layers.Dense(len(stickers.CLASSES), name="logits")(x)
-    model = keras.Model(pixels, logits, name="stickers_net")
+    with _precision(dtype):
+        pixels = keras.Input((stickers.SIZE, stickers.SIZE, 3), name="pixels")
+        x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(pixels)
+        x = _blocks(x, (16, 32, 64, 96))
+        x = layers.Dense(64, activation="relu", name="hidden")(x)
+        logits = layers.Dense(len(stickers.CLASSES), name="logits")(x)
+        model = keras.Model(pixels, logits, name="stickers_net")
     if weights is not None:
         model.load_weights(weights)
     return model
 
 
-def silhouettes_net(weights="independent"):
+def silhouettes_net(weights="independent", dtype=None):
     """The network that measures the waist on a silhouette.
 
     Five blocks of convolution, ReLU and max-pooling, one hidden layer, one
@@ -48,9 +52,10 @@ def silhouettes_net(weights="independent"):
         weights: the population of `silhouettes` that it was trained on,
             ``"independent"`` or ``"correlated"``; None for an untrained
             network.
+        dtype: as for `stickers_net`.
 
     Returns:
-        keras.Model: float32 `(n, 128, 128, 3)` in [0, 255] -> `(n, 1)`, the
+        keras.Model: `(n, 128, 128, 3)` in [0, 255] -> `(n, 1)`, the
         waist in cm.
     """
     if weights not in ("independent", "correlated", None):
@@ -58,19 +63,20 @@ def silhouettes_net(weights="independent"):
             "weights must be 'independent', 'correlated' or "
             f"None; got {weights!r}"
         )
-    pixels = keras.Input(
-        (silhouettes.SIZE, silhouettes.SIZE, 3), name="pixels"
-    )
-    x = layers.Rescaling(1 / 255, name="rescale")(pixels)
-    x = _blocks(x, (8, 16, 32, 64, 64))
-    x = layers.Dense(64, activation="relu", name="hidden")(x)
-    x = layers.Dense(1, name="standard")(x)
-    # The hidden layers need not learn how large a centimetre is.
-    low, high = silhouettes.RANGES["waist"]
-    waist = layers.Rescaling(
-        (high - low) / 4, offset=(low + high) / 2, name="waist"
-    )(x)
-    model = keras.Model(pixels, waist, name="silhouettes_net")
+    with _precision(dtype):
+        pixels = keras.Input(
+            (silhouettes.SIZE, silhouettes.SIZE, 3), name="pixels"
+        )
+        x = layers.Rescaling(1 / 255, name="rescale")(pixels)
+        x = _blocks(x, (8, 16, 32, 64, 64))
+        x = layers.Dense(64, activation="relu", name="hidden")(x)
+        x = layers.Dense(1, name="standard")(x)
+        # The hidden layers need not learn how large a centimetre is.
+        low, high = silhouettes.RANGES["waist"]
+        waist = layers.Rescaling(
+            (high - low) / 4, offset=(low + high) / 2, name="waist"
+        )(x)
+        model = keras.Model(pixels, waist, name="silhouettes_net")
     if weights is not None:
         model.load_weights(WEIGHTS / f"silhouettes_{weights}.weights.h5")
     return model
@@ -86,37 +92,45 @@ def _blocks(x, filters):
     return layers.Flatten(name="flatten")(x)
 
 
-def photos_net(name="MobileNet", weights="imagenet"):
-    """A network of `keras.applications` that takes pixels and gives logits.
+def photos_net(name="SqueezeNet", weights="imagenet", dtype=None):
+    """A network that names photographs: one of ImageNet's 1,000 classes.
 
-    Its own preprocessing comes first, in the same flat graph; the soft-max
-    at its end is left out. MobileNet comes with α = 0.75. Keras fetches the
-    weights once and keeps them in its home folder.
+    SqueezeNet v1.1 (Iandola et al. 2016) is convolution, ReLU and max-pooling,
+    as in both papers. Its weights ship with this package; their origin and
+    licence are in ``weights/SQUEEZENET.md``. Any other name builds a model of
+    `keras.applications` whose weights Keras fetches once and keeps in its home
+    folder: its own preprocessing comes first, in the same flat graph, and the
+    soft-max at its end is left out. MobileNet comes with α = 0.75.
 
     Args:
-        name: a model of `keras.applications`, such as ``"ResNet50V2"``.
+        name: ``"SqueezeNet"``, or a model of `keras.applications`, such as
+            ``"ResNet50V2"``.
         weights: ``"imagenet"``, or None for an untrained network.
+        dtype: as for `stickers_net`.
 
     Returns:
-        keras.Model: float32 `(n, size, size, 3)` in [0, 255] -> logits
-        `(n, 1000)`.
+        keras.Model: `(n, size, size, 3)` in [0, 255] -> logits
+        `(n, 1000)`, in the order of `labels`. SqueezeNet takes 224 × 224.
 
     Raises:
-        ValueError: `keras.applications` has no model of that name.
+        ValueError: there is no model of that name.
         RuntimeError: the weights can't be had; the message says what to do.
     """
+    if name == "SqueezeNet":
+        with _precision(dtype):
+            return _squeezenet(weights)
     build = getattr(keras.applications, str(name), None)
     if not inspect.isfunction(build):
         raise ValueError(
-            "name must be a model of keras.applications, such "
+            "name must be 'SqueezeNet' or a model of keras.applications, such "
             f"as 'MobileNet' or 'ResNet50V2'; got {name!r}"
         )
     options = {"alpha": 0.75} if name == "MobileNet" else {}
     # Each model prepares its pixels in its own way and wants its own size.
     prepare = inspect.getmodule(build).preprocess_input
     side = build(weights=None, **options).input_shape[1] or 224
-    pixels = keras.Input((side, side, 3), name="pixels")
-    with _say_what_to_do(f"The ImageNet weights of {name}"):
+    with _precision(dtype), _say_what_to_do(f"The ImageNet weights of {name}"):
+        pixels = keras.Input((side, side, 3), name="pixels")
         built = build(
             input_tensor=prepare(pixels),
             weights=weights,
@@ -124,6 +138,62 @@ def photos_net(name="MobileNet", weights="imagenet"):
             **options,
         )
     return keras.Model(pixels, built.output, name=built.name)
+
+
+def _squeezenet(weights):
+    """SqueezeNet v1.1, with the shipped weights or (None) untrained."""
+    if weights not in ("imagenet", None):
+        raise ValueError(
+            f"weights must be 'imagenet' or None; got {weights!r}"
+        )
+    pixels = keras.Input((224, 224, 3), name="pixels")
+    mean = [-123.68, -116.779, -103.939]  # of ImageNet's pixels
+    x = layers.Rescaling(1.0, offset=mean, name="subtract_mean")(pixels)
+    x = layers.Conv2D(64, 3, strides=2, activation="relu", name="conv1")(x)
+    x = layers.MaxPooling2D(3, 2, name="pool1")(x)
+    for number, squeeze, expand in (
+        (2, 16, 64),
+        (3, 16, 64),
+        (4, 32, 128),
+        (5, 32, 128),
+        (6, 48, 192),
+        (7, 48, 192),
+        (8, 64, 256),
+        (9, 64, 256),
+    ):
+        x = _fire(x, f"fire{number}", squeeze, expand)
+        if number in (3, 5):
+            x = layers.MaxPooling2D(3, 2, name=f"pool{number}")(x)
+    x = layers.Conv2D(1000, 1, name="conv10")(x)
+    logits = layers.GlobalAveragePooling2D(name="logits")(x)
+    model = keras.Model(pixels, logits, name="SqueezeNet")
+    if weights is not None:
+        with np.load(WEIGHTS / "squeezenet.npz") as stored:
+            for layer in model.layers:
+                if layer.weights:
+                    layer.set_weights(
+                        [
+                            stored[f"{layer.name}/{w.name}"]
+                            for w in layer.weights
+                        ]
+                    )
+    return model
+
+
+def _fire(x, name, squeeze, expand):
+    """A fire module: few channels in between, then many, of two kinds."""
+    x = layers.Conv2D(squeeze, 1, activation="relu", name=f"{name}_squeeze")(x)
+    sides = [
+        layers.Conv2D(
+            expand,
+            side,
+            padding="same",
+            activation="relu",
+            name=f"{name}_expand{side}",
+        )(x)
+        for side in (1, 3)
+    ]
+    return layers.Concatenate(name=name)(sides)
 
 
 def labels(model):
@@ -137,7 +207,6 @@ def labels(model):
 
     Raises:
         ValueError: another network.
-        RuntimeError: Keras's list of the ImageNet classes can't be had.
     """
     outputs = model.output_shape[-1]
     if model.name == "stickers_net":
@@ -145,16 +214,26 @@ def labels(model):
     if model.name == "silhouettes_net":
         return ["waist in cm"]
     if outputs == 1000:
-        decode = keras.applications.imagenet_utils.decode_predictions
-        with _say_what_to_do("The names of the ImageNet classes"):
-            return [
-                top[0][1].replace("_", " ")
-                for top in decode(np.eye(1000), top=1)
-            ]
+        text = (WEIGHTS / "imagenet_classes.txt").read_text(encoding="utf-8")
+        return text.splitlines()
     raise ValueError(
         "labels are known for the networks of this module "
         f"only; got {model.name!r} with {outputs} outputs"
     )
+
+
+@contextmanager
+def _precision(dtype):
+    """Layers made inside compute in `dtype`; None leaves Keras's default."""
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    if dtype is not None:
+        keras.config.set_floatx(dtype)
+        keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
 
 
 @contextmanager
@@ -167,6 +246,6 @@ def _say_what_to_do(what):
             f"{what} can't be had ({error}). Connect to the internet once, so "
             "that Keras can fetch them, or copy the folder ~/.keras/models "
             "from a machine that has them (or point the environment variable "
-            "KERAS_HOME at a copy of ~/.keras). Everything but the "
-            "photographs works without."
+            "KERAS_HOME at a copy of ~/.keras). photos_net() works without "
+            "any download."
         ) from error

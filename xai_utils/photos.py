@@ -19,6 +19,10 @@ SAMPLES = {
     "camera": ("camera", "Lav Varshney, CC0"),
     "chelsea": ("chelsea", "Stefan van der Walt, CC0"),
     "coffee": ("coffee", "Rachel Michetti, CC0"),
+    "coins": (
+        "coins",
+        "Brooklyn Museum Collection, no known copyright restrictions",
+    ),
     "grass": ("grass", "linolafett, CC0"),
     "gravel": ("gravel", "CC0Textures, CC0"),
     "hubble": ("hubble_deep_field", "NASA, public domain"),

@@ -1,8 +1,8 @@
 """The figures of the notebooks, in one style.
 
-A map keeps its own numbers, and the colour bar says which. Only the colours
-are few: GitHub renders no large notebooks, and grain in all colours is the
-worst case for PNG.
+A map keeps its own numbers, and the colour bar says which. Sizes are in units
+of 100 CSS pixels; figures are stored at twice that, for sharp screens. Margins
+are fixed, so that another font or Matplotlib does not move the panels.
 """
 
 from io import BytesIO
@@ -11,38 +11,69 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from PIL import Image
 
-UNSIGNED = matplotlib.colormaps["inferno"].resampled(32)  # dark: nothing
-SIGNED = matplotlib.colormaps["RdBu_r"].resampled(33)  # white: nothing
+UNSIGNED = matplotlib.colormaps["inferno"].resampled(64)  # dark: nothing
+SIGNED = matplotlib.colormaps["RdBu_r"].resampled(65)  # white: nothing
+
+#: Room around a panel: for its title, for a colour bar, for axis labels.
+TITLE, BAR, LABELS, GAP = 0.32, 0.68, 0.62, 0.1
 
 
-def row(n, width=2.6, height=2.4, rows=1):
-    """A figure with `rows` × `n` panels; returns figure and flat axes."""
-    figure, axes = plt.subplots(
-        rows,
-        n,
-        squeeze=False,
-        layout="constrained",
-        figsize=(n * width, rows * height),
-        dpi=80,
-    )
-    return figure, axes.ravel()
+def row(n, width=2.6, height=2.6, rows=1, bars="each", labelled=False):
+    """A figure with `rows` × `n` panels.
+
+    Args:
+        n: panels in a row, at most four for pictures.
+        width, height: of one panel, without what stands around it.
+        rows: how many.
+        bars: ``"each"`` leaves room for a colour bar beside each panel,
+            ``"last"`` beside the last one only, ``"none"`` nowhere.
+        labelled: leave room for labels of the axes.
+
+    Returns:
+        The figure, and its axes in one flat array.
+    """
+    if bars not in ("each", "last", "none"):
+        raise ValueError(
+            f"bars must be 'each', 'last' or 'none'; got {bars!r}"
+        )
+    left = below = LABELS if labelled else GAP
+    right = BAR if bars == "each" else GAP
+    last = GAP if bars == "none" else BAR
+    total = n * (left + width) + (n - 1) * right + last
+    tall = rows * (TITLE + height + below)
+    figure = plt.figure(figsize=(total, tall), dpi=100)
+    axes = []
+    for line in range(rows):
+        bottom = tall - (line + 1) * (TITLE + height + below) + below
+        for column in range(n):
+            start = left + column * (left + width + right)
+            box = start / total, bottom / tall, width / total, height / tall
+            axes.append(figure.add_axes(box))
+    return figure, np.array(axes)
 
 
 def picture(axes, image, title=""):
-    """Show an image with pixels in 0–255, in its 128 main colours."""
-    shown = (
-        Image.fromarray(np.asarray(image).astype(np.uint8))
-        .quantize(128, kmeans=2, dither=Image.Dither.NONE)
-        .convert("RGB")
-    )
-    axes.imshow(shown, interpolation="nearest")
-    axes.set_title(title, fontsize=10)
+    """Show an image `(h, w, 3)` with pixels in 0–255."""
+    axes.imshow(np.asarray(image).astype(np.uint8))
+    axes.set_title(title, fontsize=11)
     axes.set_axis_off()
 
 
-def heat(axes, values, title="", *, signed=False, limit=None, over=None):
+def heat(
+    axes,
+    values,
+    title="",
+    *,
+    signed=False,
+    limit=None,
+    over=None,
+    mask=None,
+    bar=True,
+    label="",
+):
     """Show a map with its colour bar.
 
     Args:
@@ -51,20 +82,25 @@ def heat(axes, values, title="", *, signed=False, limit=None, over=None):
         title: what the panel shows.
         signed: a diverging scale, centred at zero.
         limit: the value at the end of the scale; None takes the largest
-            absolute value. Give one limit to maps that are compared.
+            absolute value. Give one limit to maps that are compared, or a
+            quantile where one spike would darken the rest: an arrow at the
+            end of the bar then says that some values lie beyond.
         over: an image `(h, w, 3)` to lay the map on, half transparent.
+        mask: bool `(h, w)`, its outline is drawn.
+        bar: whether to draw the colour bar.
+        label: the unit of the values, beside the bar.
     """
+    largest = np.abs(values).max()
     if limit is None:
-        limit = np.abs(values).max()
+        limit = largest
+    beyond = largest > limit
     limit = limit or 1  # a map of zeros still has a scale
     alpha, extent = 1, None
     if over is not None:
         grey = np.asarray(over).mean(axis=-1)
         axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
-        alpha, extent = (
-            0.6,
-            (-0.5, grey.shape[1] - 0.5, grey.shape[0] - 0.5, -0.5),
-        )
+        alpha = 0.6
+        extent = (-0.5, grey.shape[1] - 0.5, grey.shape[0] - 0.5, -0.5)
     shown = axes.imshow(
         values,
         alpha=alpha,
@@ -74,34 +110,58 @@ def heat(axes, values, title="", *, signed=False, limit=None, over=None):
         cmap=SIGNED if signed else UNSIGNED,
         interpolation="nearest",
     )
-    axes.set_title(title, fontsize=10)
+    if mask is not None:
+        outline(axes, mask, "black" if signed else "cyan")
+    axes.set_title(title, fontsize=11)
     axes.set_axis_off()
-    bar = axes.figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.02)
-    bar.ax.tick_params(labelsize=8)
+    if bar:
+        beside = axes.inset_axes((1.02, 0, 0.045, 1))
+        ends = ("both" if signed else "max") if beyond else "neither"
+        scale = axes.figure.colorbar(shown, cax=beside, extend=ends)
+        scale.set_label(label, fontsize=9)
+        scale.locator = MaxNLocator(4)
+        scale.formatter = ScalarFormatter(useMathText=True)
+        scale.formatter.set_powerlimits((-2, 3))  # ×10⁻³ above the bar
+        scale.update_ticks()
+        beside.tick_params(labelsize=9)
+        beside.yaxis.offsetText.set(size=9, ha="left")
+        scale.solids.set_alpha(1)
 
 
-def show(figure, alt, colours=None):
+def outline(axes, mask, colour="cyan"):
+    """Draw the outline of a mask, bool `(h, w)`, on a panel."""
+    axes.contour(mask, levels=[0.5], colors=colour, linewidths=1)
+
+
+def show(figure, alt):
     """Display a finished figure, with a text for readers who can't see it.
+
+    A figure with photographs is stored as JPEG, one with few colours as PNG
+    with a palette: GitHub renders no large notebooks.
 
     Args:
         figure: of Matplotlib; it is closed.
         alt: the text.
-        colours: how many the stored picture keeps; None for all. For fine
-            grain, which PNG can't compress.
     """
-    png = BytesIO()
-    figure.savefig(png, format="png", pil_kwargs={"optimize": True})
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=200)
     plt.close(figure)
-    if colours is not None:
-        few = (
-            Image.open(png)
-            .convert("RGB")
-            .quantize(colours, kmeans=2, dither=Image.Dither.NONE)
+    drawn = Image.open(buffer).convert("RGB")
+    stored = BytesIO()
+    if drawn.getcolors(maxcolors=4096):
+        kind = "image/png"
+        palette = Image.Quantize.MAXCOVERAGE  # the bar's few pixels, too
+        drawn.quantize(256, palette, dither=Image.Dither.NONE).save(
+            stored, format="png", optimize=True
         )
-        png = BytesIO()
-        few.save(png, format="png", optimize=True)
+    else:
+        kind = "image/jpeg"
+        drawn.save(stored, format="jpeg", quality=85, optimize=True)
+    width, height = drawn.size
     display(
-        {"image/png": png.getvalue(), "text/plain": f"<{alt}>"},
-        metadata={"image/png": {"alt": alt}},
+        {kind: stored.getvalue(), "text/plain": f"<{alt}>"},
+        metadata={
+            kind: {"alt": alt, "width": width // 2, "height": height // 2}
+        },
         raw=True,
     )

@@ -11,6 +11,8 @@ from xai_utils import networks, stickers
 from xai_utils.class_model import class_model
 from xai_utils.targets import class_probability, class_score, unit
 
+pytestmark = pytest.mark.quick
+
 
 def linear_net(classes=3, shape=(5, 6, 2), dtype="float64"):
     """Scores that are linear in the pixels: the class model is known."""
@@ -31,9 +33,12 @@ def smooth_net():
 @pytest.fixture
 def double():
     """Networks in double precision, where rounding decides nothing."""
+    before = keras.config.dtype_policy()  # Keras keeps it once it was asked
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     yield
     keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy(before)
 
 
 def test_linear_network_in_closed_form():
@@ -91,38 +96,37 @@ def test_a_linear_unit_finds_its_own_filter(double):
 
 
 def test_eight_of_ten_stickers_are_called_their_class(double):
-    """In fewer steps than notebook 03 takes."""
+    """In fewer steps than notebook 03 takes; and a start that is off by 1,000
+    times what rounding does to doubles ends on the same pictures. (Not from a
+    flat grey picture: there all units of a max-pool tie, so that rounding
+    alone says which of them gets the gradient.)"""
     model = networks.stickers_net()
-    pictures, _, _ = stickers.make(100, seed=0, split="train")
+    pictures, _, _ = stickers.make(50, seed=0, split="train")
+    mean = pictures.mean(axis=0)
     found = class_model(
-        model,
-        class_score(range(10)),
-        l2=1e-5,
-        steps=60,
-        mean=pictures.mean(axis=0),
+        model, class_score(range(10)), l2=1e-5, steps=40, mean=mean
     )
     P = tf.nn.softmax(model(found.images)).numpy()[range(10), range(10)]
     assert (P > 0.99).sum() >= 8
     assert (found.scores[-1] >= 0.99 * found.scores.max(axis=0)).all()
-
-
-def test_in_double_precision_rounding_finds_the_same_maximum(double):
-    """A start that is off by what rounding does to doubles, and 1,000 times
-    that, ends on the same picture."""
-    model = networks.stickers_net()
-    noise = np.random.default_rng(0).normal(scale=1e-11, size=(96, 96, 3))
-    found = [
-        class_model(
-            model, class_score(4), mean=110 + some, l2=1e-5, steps=60
-        ).images
-        for some in (0 * noise, noise)
-    ]
-    np.testing.assert_allclose(*found, atol=1e-6)
+    noise = np.random.default_rng(0).normal(scale=1e-11, size=mean.shape)
+    again = class_model(
+        model, class_score([4, 7]), l2=1e-5, steps=40, mean=mean + noise
+    )
+    assert found.images.dtype == model.layers[-1].kernel.dtype == "float64"
+    np.testing.assert_allclose(again.images, found.images[[4, 7]], atol=1e-6)
+    assert (again.images != found.images[[4, 7]]).any()
 
 
 def test_batches_do_not_matter_and_it_repeats_bit_for_bit():
     model = smooth_net()
-    args = dict(mean=[0.1, 0.2, 0.3], l2=0.05, steps=20, jitter=2, blur=0.5)
+    args = {
+        "mean": [0.1, 0.2, 0.3],
+        "l2": 0.05,
+        "steps": 20,
+        "jitter": 2,
+        "blur": 0.5,
+    }
     first = class_model(model, class_score([0, 1, 2]), **args)
     again = class_model(model, class_score([0, 1, 2]), **args)
     for a, b in zip(first, again):

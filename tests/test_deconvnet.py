@@ -16,6 +16,8 @@ from xai_utils.targets import (
     unit,
 )
 
+pytestmark = pytest.mark.quick
+
 
 def hand_sized():
     """3 × 3 filters, ReLU, 2 × 2 pool, a unit of three inputs, ReLU.
@@ -165,15 +167,25 @@ def by_custom_gradient(model, rule):
     return copy
 
 
-def agree(model, images, target, copies=True):
+def by_tape(model, images, target):
+    """The gradient, operation by operation, with nothing compiled."""
+    if getattr(target, "layer", None):
+        end = model.get_layer(target.layer).output
+        model = keras.Model(model.input, end)
+    pixels = tf.constant(images, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(pixels)
+        explained = target(model(pixels, training=False))
+    return tape.gradient(explained, pixels).numpy()
+
+
+def agree(model, images, target):
     for rule in RULES:
         found = project(model, images, target, rule)
         if rule == "gradient":
-            expected = gradients.gradient(model, images, target)
+            expected = by_tape(model, images, target)
         else:
-            expected = gradients.gradient(
-                by_custom_gradient(model, rule), images, target
-            )
+            expected = by_tape(by_custom_gradient(model, rule), images, target)
         assert np.abs(found).max() > 0
         np.testing.assert_allclose(
             found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max()
@@ -197,8 +209,8 @@ def test_stickers_net_like_tape_and_custom_gradient(target):
 
 @pytest.mark.parametrize(
     "target",
-    [class_score(2), class_probability(1), unit("pool", 4, (2, 1))],
-    ids=["score", "probability", "unit"],
+    [class_probability(1), unit("pool", 4, (2, 1))],
+    ids=["probability", "unit"],
 )
 def test_all_kinds_of_layers_like_tape_and_custom_gradient(target):
     model, images = residual_net()
@@ -224,23 +236,47 @@ def test_a_relu_that_is_no_layer():
     assert not np.allclose(found, project(model, images, class_score(2)))
 
 
+@pytest.fixture(scope="module")
+def squeezenet():
+    return networks.photos_net()
+
+
 @pytest.mark.parametrize(
     "target",
-    [class_score(285), unit("conv_pw_6_relu", 7, (5, 6))],
+    [class_score(285), unit("fire5", 176, (5, 6))],
     ids=["score", "unit"],
 )
-def test_imagenet_network_like_tape_and_custom_gradient(imagenet, target):
-    cat = photos.sample("chelsea", size=224)[None]
-    agree(networks.photos_net(), cat, target)
+def test_imagenet_network_like_tape_and_custom_gradient(squeezenet, target):
+    agree(squeezenet, photos.sample("chelsea", size=224)[None], target)
 
 
-@pytest.mark.parametrize("name", ["ResNet50", "MobileNetV2"])
-def test_other_architectures(name):
-    model = networks.photos_net(name, weights=None)
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        keras.applications.mobilenet.preprocess_input,  # to [-1, 1]
+        keras.applications.vgg16.preprocess_input,  # B, G, R minus means
+        keras.applications.densenet.preprocess_input,  # and by deviations
+    ],
+    ids=["mobilenet", "vgg16", "densenet"],
+)
+def test_the_preparation_of_pixels_in_keras_applications(prepare):
+    keras.utils.set_random_seed(0)
+    x = keras.Input((12, 12, 3))
+    y = layers.Conv2D(4, 3, activation="relu")(prepare(x))
+    model = keras.Model(x, layers.Dense(5)(layers.Flatten()(y)))
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 12, 12, 3))
+    agree(model, pixels, class_score([3, 4]))
+
+
+def test_another_architecture():
+    """Capped ReLUs, depthwise convolutions, batch statistics, sums: the first
+    quarter of it has them all."""
+    model = networks.photos_net("MobileNetV2", weights=None)
     image = np.random.default_rng(0).uniform(0, 255, (1, 224, 224, 3))
-    expected = gradients.gradient(model, image, class_score(3))
+    target = unit("block_4_add", 3, (10, 20))
+    expected = by_tape(model, image, target)
     np.testing.assert_allclose(
-        project(model, image, class_score(3), "gradient"),
+        project(model, image, target, "gradient"),
         expected,
         rtol=1e-5,
         atol=1e-5 * np.abs(expected).max(),
@@ -292,13 +328,13 @@ def test_deconvnet_of_the_whole_map_is_not_the_sum_of_its_units():
     model = networks.stickers_net()
     image = stickers.make(1, seed=5)[0]
     whole, parts = {}, {}
-    places = np.array([(i, j) for i in range(12) for j in range(12)]).T
+    places = np.array([(i, j) for i in range(6) for j in range(6)]).T
     for rule in RULES:
-        whole[rule] = project(model, image, unit("conv4", 3), rule)[0]
+        whole[rule] = project(model, image, unit("pool4", 3), rule)[0]
         parts[rule] = project(
             model,
-            np.repeat(image, 144, axis=0),
-            unit("conv4", [3] * 144, places),
+            np.repeat(image, 36, axis=0),
+            unit("pool4", [3] * 36, places),
             rule,
         ).sum(axis=0)
     np.testing.assert_allclose(

@@ -5,6 +5,8 @@ import pytest
 
 from xai_utils import evaluation
 
+pytestmark = pytest.mark.quick
+
 MASK = np.zeros((1, 4, 4), bool)
 MASK[0, :2, :2] = True
 

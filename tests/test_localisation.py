@@ -16,6 +16,8 @@ from xai_utils.localisation import (
 )
 from xai_utils.targets import class_score
 
+pytestmark = pytest.mark.quick
+
 
 def two_colours(noise=0):
     """A red square on a blue picture, 40 × 50; picture and mask."""

@@ -12,6 +12,8 @@ from xai_utils import occlusion as module
 from xai_utils.occlusion import occlusion
 from xai_utils.targets import class_probability, class_score, loss, unit
 
+pytestmark = pytest.mark.quick
+
 
 def small_net(shape=(11, 17, 3), **end):
     keras.utils.set_random_seed(0)
@@ -25,7 +27,7 @@ def an_image(shape=(11, 17, 3)):
 
 
 def brute_force(model, image, score, patch, stride, filler):
-    """One prediction a position, sums and counts pixel by pixel."""
+    """A picture a position; covered, summed and counted pixel by pixel."""
     height, width = image.shape[:2]
 
     def starts(length):
@@ -34,22 +36,23 @@ def brute_force(model, image, score, patch, stride, filler):
             found.append(min(found[-1] + stride, length - patch))
         return found
 
-    clean = score(model(image[None]).numpy()[0])
+    places = [(top, left) for top in starts(height) for left in starts(width)]
+    pictures = [image]
+    for top, left in places:
+        covered = image.copy()
+        for i in range(top, top + patch):
+            for j in range(left, left + patch):
+                covered[i, j] = filler[i, j]
+        pictures.append(covered)
+    clean, *rest = map(score, model(np.stack(pictures)).numpy())
     total, count = np.zeros((height, width)), np.zeros((height, width))
-    table = []
-    for top in starts(height):
-        table.append([])
-        for left in starts(width):
-            covered = image.copy()
-            for i in range(top, top + patch):
-                for j in range(left, left + patch):
-                    covered[i, j] = filler[i, j]
-            table[-1].append(score(model(covered[None]).numpy()[0]))
-            for i in range(top, top + patch):
-                for j in range(left, left + patch):
-                    total[i, j] += clean - table[-1][-1]
-                    count[i, j] += 1
-    return clean, np.array(table), total / count
+    for (top, left), covered in zip(places, rest):
+        for i in range(top, top + patch):
+            for j in range(left, left + patch):
+                total[i, j] += clean - covered
+                count[i, j] += 1
+    table = np.reshape(rest, (len(starts(height)), -1))
+    return clean, table, total / count
 
 
 def softmax(scores):
@@ -78,6 +81,12 @@ FILLS = {
 }
 
 
+@pytest.fixture(scope="module")
+def net():
+    """One network, so that each target is compiled once."""
+    return small_net()
+
+
 @pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize(
     "target, score",
@@ -89,8 +98,8 @@ FILLS = {
     ids=["score", "probability", "loss"],
 )
 @pytest.mark.parametrize("stride", [1, 3, 4])
-def test_brute_force(fill, target, score, stride):
-    model, image = small_net(), an_image()
+def test_brute_force(net, fill, target, score, stride):
+    model, image = net, an_image()
     given, filler = FILLS[fill]
     clean, table, heat = brute_force(
         model, image, score, 4, stride, filler(image)

@@ -9,6 +9,8 @@ from PIL import Image, ImageCms
 
 from xai_utils import photos
 
+pytestmark = pytest.mark.quick
+
 RED, BLUE = (200, 30, 40), (20, 60, 220)
 
 

@@ -11,6 +11,8 @@ from xai_utils.gradients import gradient
 from xai_utils.receptive_field import receptive_field
 from xai_utils.targets import unit
 
+pytestmark = pytest.mark.quick
+
 
 def linear_net(*middle, size=(17, 14)):
     """All weights are positive: what a unit sees has a positive gradient."""

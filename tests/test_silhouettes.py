@@ -5,6 +5,8 @@ import pytest
 
 from xai_utils import bodies, silhouettes
 
+pytestmark = pytest.mark.quick
+
 NAMES = tuple(silhouettes.RANGES)
 
 

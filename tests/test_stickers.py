@@ -6,6 +6,8 @@ from scipy.ndimage import binary_fill_holes, label
 
 from xai_utils import stickers
 
+pytestmark = pytest.mark.quick
+
 
 def test_what_comes_back():
     images, labels, masks = stickers.make(20, seed=5)
@@ -19,9 +21,9 @@ def test_what_comes_back():
 
 
 def test_all_classes_come_about_equally_often():
-    _, labels, _ = stickers.make(600, seed=0)
+    _, labels, _ = stickers.make(300, seed=0)
     counts = np.bincount(labels, minlength=10)
-    assert len(counts) == 10 and 30 < counts.min() <= counts.max() < 90
+    assert len(counts) == 10 and 12 < counts.min() <= counts.max() < 48
 
 
 def test_a_pictogram_has_one_colour_and_the_rest_is_photograph():

@@ -7,6 +7,8 @@ from PIL import Image
 
 from xai_utils import tables
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def folder(tmp_path):

@@ -151,7 +151,7 @@ def show(figure, alt):
     if drawn.getcolors(maxcolors=4096):
         kind = "image/png"
         palette = Image.Quantize.MAXCOVERAGE  # the bar's few pixels, too
-        drawn.quantize(256, palette, dither=Image.Dither.NONE).save(
+        drawn.quantize(256, palette, kmeans=1, dither=Image.Dither.NONE).save(
             stored, format="png", optimize=True
         )
     else:

@@ -148,12 +148,13 @@ def in_colour(grey):
     return np.repeat(grey.astype(np.float32), 3, axis=-1)
 
 
-def _grey(n, seed, population):
-    """People as `(n, 128, 128, 1)`, a third of the memory, and waists."""
+def _grey(n, seed, population, part=1_000):
+    """People as `(n, 128, 128, 1)`, a third of the memory, and waists; drawn
+    in parts, because in colour they would need three times as much."""
     people = silhouettes.measures(n, seed=seed, population=population)
     images = np.empty((n, silhouettes.SIZE, silhouettes.SIZE, 1), np.uint8)
-    for start in range(0, n, 1_000):
-        some = slice(start, start + 1_000)
+    for start in range(0, n, part):
+        some = slice(start, start + part)
         images[some] = silhouettes.draw(
             {name: values[some] for name, values in people.items()}
         )[0][..., :1]

@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def test_occlusion_over_bare_forward_passes(model, photographs):
 
     bare(16)
     trials = {
-        batch: min(seconds(lambda: bare(batch)) for _ in range(2))
+        batch: min(seconds(partial(bare, batch)) for _ in range(2))
         for batch in (4, 8, 16, 32, 64)
     }
     best = min(trials, key=trials.get)
@@ -116,7 +117,7 @@ def test_hundredth_image_and_new_classes(model, photographs):
     compiled = gradients._compile.cache_info().misses
     times = [
         seconds(
-            lambda: saliency(model, photographs[i : i + 1], class_score(i))
+            partial(saliency, model, photographs[i : i + 1], class_score(i))
         )
         for i in range(1, 101)
     ]

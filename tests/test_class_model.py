@@ -111,11 +111,11 @@ def test_eight_of_ten_stickers_are_called_their_class(double):
     assert (found.scores[-1] >= 0.99 * found.scores.max(axis=0)).all()
     noise = np.random.default_rng(0).normal(scale=1e-11, size=mean.shape)
     again = class_model(
-        model, class_score([4, 7]), l2=1e-5, steps=40, mean=mean + noise
+        model, class_score(4), l2=1e-5, steps=40, mean=mean + noise
     )
     assert found.images.dtype == model.layers[-1].kernel.dtype == "float64"
-    np.testing.assert_allclose(again.images, found.images[[4, 7]], atol=1e-6)
-    assert (again.images != found.images[[4, 7]]).any()
+    np.testing.assert_allclose(again.images, found.images[[4]], atol=1e-6)
+    assert (again.images != found.images[[4]]).any()
 
 
 def test_batches_do_not_matter_and_it_repeats_bit_for_bit():

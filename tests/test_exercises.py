@@ -77,3 +77,5 @@ def test_dicts_texts_and_single_numbers(capsys):
     assert printed(capsys, 0, 0, "no") == "Right."
     assert printed(capsys, 1e-9, 0, "no") == "Not yet: no"
     assert printed(capsys, [True, False], [1, 0], "no") == "Right."
+    half = tf.constant([1.0, 2.0], tf.bfloat16)
+    assert printed(capsys, half, [1.0, 2.0], "no") == "Right."

@@ -49,6 +49,25 @@ def test_a_map_keeps_its_values_and_zeros_have_a_scale(axes):
     assert axes[1].images[0].get_clim() == (0, 1)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.float16])
+def test_whole_numbers_have_a_scale_around_zero(axes, dtype):
+    plots.heat(axes[0], np.array([[0, 100]], dtype), signed=True)
+    assert axes[0].images[0].get_clim() == (-100, 100)
+
+
+def test_a_limit_of_zero_is_the_largest_value(axes):
+    plots.heat(axes[0], np.array([[0, 0, 0.5]]), limit=0)
+    assert axes[0].images[0].get_clim() == (0, 0.5)
+
+
+@pytest.mark.parametrize(
+    "values, message", [([[0, np.nan]], "finite"), ([[-2, 1]], "got -2")]
+)
+def test_values_that_have_no_colour(axes, values, message):
+    with pytest.raises(ValueError, match=message):
+        plots.heat(axes[0], values)
+
+
 def test_a_map_over_a_picture_covers_it(axes):
     picture = np.zeros((40, 60, 3), np.uint8)
     plots.heat(axes[0], np.ones((4, 6)), over=picture)

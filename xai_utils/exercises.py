@@ -50,6 +50,8 @@ def _what_is_wrong(answer, truth, hint, tolerance):
         values = np.asarray(answer)
     except Exception:  # lists of unequal length, tensors without values
         values = np.array(None)
+    if values.dtype.name == "bfloat16":
+        values = values.astype(np.float32)
     if values.dtype.kind not in "biuf":
         return f"Not yet: {_numbers(truth)} wanted; {got}."
     if values.shape != truth.shape:

@@ -89,12 +89,22 @@ def heat(
         mask: bool `(h, w)`, its outline is drawn.
         bar: whether to draw the colour bar.
         label: the unit of the values, beside the bar.
+
+    Raises:
+        ValueError: values are not finite, or negative and not `signed`.
     """
+    values = np.asarray(values, float)
+    if not np.isfinite(values).all():
+        raise ValueError("values must be finite; got NaN or infinity")
+    if values.min() < 0 and not signed:
+        raise ValueError(
+            "values must not be negative, or signed must be True; got "
+            f"{values.min():g}"
+        )
     largest = np.abs(values).max()
-    if limit is None:
-        limit = largest
+    # A map of zeros still has a scale, and so has one with a quantile of zero.
+    limit = float(limit or largest or 1)
     beyond = largest > limit
-    limit = limit or 1  # a map of zeros still has a scale
     alpha, extent = 1, None
     if over is not None:
         grey = np.asarray(over).mean(axis=-1)

@@ -7,8 +7,9 @@ import tensorflow as tf
 from keras import layers
 from scipy.ndimage import gaussian_filter
 
-from xai_utils import networks, stickers
+from xai_utils import networks
 from xai_utils.class_model import class_model
+from xai_utils.data import stickers
 from xai_utils.targets import class_probability, class_score, unit
 
 pytestmark = pytest.mark.quick

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from xai_utils import deconvnet, gradients, networks, photos, stickers
+from xai_utils import deconvnet, gradients, networks
+from xai_utils.data import photos, stickers
 from xai_utils.deconvnet import RULES, project, strongest
 from xai_utils.targets import (
     class_probability,

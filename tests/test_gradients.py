@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from xai_utils import gradients, networks, stickers, targets
+from xai_utils import gradients, networks, targets
+from xai_utils.data import stickers
 from xai_utils.gradients import gradient, saliency
 from xai_utils.targets import class_probability, class_score, loss, unit
 

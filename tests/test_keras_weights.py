@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from xai_utils import networks, photos
+from xai_utils import networks
+from xai_utils.data import photos
 
 pytestmark = pytest.mark.keras_weights
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from xai_utils import evaluation, localisation, networks, stickers
+from xai_utils import evaluation, localisation, networks
+from xai_utils.data import stickers
 from xai_utils.gradients import saliency
 from xai_utils.localisation import (
     bounding_box,

@@ -10,7 +10,8 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import logsumexp
 
-from xai_utils import networks, photos, silhouettes, stickers
+from xai_utils import networks
+from xai_utils.data import photos, silhouettes, stickers
 from xai_utils.deconvnet import project
 from xai_utils.targets import class_score
 

@@ -7,8 +7,9 @@ import tensorflow as tf
 from keras import layers
 from skimage.filters import gaussian
 
-from xai_utils import networks, stickers, targets
+from xai_utils import networks, targets
 from xai_utils import occlusion as module
+from xai_utils.data import stickers
 from xai_utils.occlusion import occlusion
 from xai_utils.targets import class_probability, class_score, loss, unit
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from xai_utils import silhouettes
+from xai_utils.data import silhouettes
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from xai_utils import photos
+from xai_utils.data import photos
 
 pytestmark = pytest.mark.quick
 

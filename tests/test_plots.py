@@ -11,7 +11,9 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from xai_utils import photos, plots, progress  # noqa: E402
+from xai_utils import plots  # noqa: E402
+from xai_utils._core import progress  # noqa: E402
+from xai_utils.data import photos  # noqa: E402
 
 pytestmark = pytest.mark.quick
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from xai_utils import networks, stickers
+from xai_utils import networks
+from xai_utils.data import stickers
 from xai_utils.deconvnet import strongest
 from xai_utils.gradients import gradient
 from xai_utils.receptive_field import receptive_field

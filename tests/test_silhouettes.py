@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xai_utils import bodies, silhouettes
+from xai_utils.data import bodies, silhouettes
 
 pytestmark = pytest.mark.quick
 

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from xai_utils import small_nets, stickers
+from xai_utils import small_nets
+from xai_utils.data import stickers
 from xai_utils.small_nets import (
     MOMENTS,
     STARTS,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_fill_holes, label
 
-from xai_utils import stickers
+from xai_utils.data import stickers
 
 pytestmark = pytest.mark.quick
 

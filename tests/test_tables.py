@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from xai_utils import tables
+from xai_utils.data import tables
 
 pytestmark = pytest.mark.quick
 

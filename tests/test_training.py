@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from keras import layers
 
-from xai_utils import networks, silhouettes, stickers, training
+from xai_utils import networks, training
+from xai_utils.data import silhouettes, stickers
 
 pytestmark = pytest.mark.quick
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from ._core.inputs import check_batch_size, check_images, check_model
+from ._core.progress import bar
 from .gradients import passes
-from .inputs import check_batch_size, check_images, check_model
-from .progress import bar
 from .targets import as_target
 
 

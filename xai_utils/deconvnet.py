@@ -13,11 +13,11 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from ._core.graph import steps
+from ._core.inputs import check_batch_size, check_images
+from ._core.progress import bar
+from ._core.runner import apply, reader, signature, specs, structure
 from .gradients import backward
-from .graph import steps
-from .inputs import check_batch_size, check_images
-from .progress import bar
-from .running import apply, reader, signature, specs, structure
 
 RULES = ("gradient", "deconvnet", "guided")
 

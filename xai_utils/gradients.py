@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 import tensorflow as tf
 
-from .inputs import check_batch_size, check_images
-from .progress import bar
-from .running import apply, reader, signature, specs, spread, structure
+from ._core.inputs import check_batch_size, check_images
+from ._core.progress import bar
+from ._core.runner import apply, reader, signature, specs, spread, structure
 from .targets import as_target
 
 

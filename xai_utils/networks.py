@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from . import silhouettes, stickers
+from .data import silhouettes, stickers
 
 WEIGHTS = Path(__file__).parent / "weights"
 

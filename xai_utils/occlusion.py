@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 from skimage.filters import gaussian
 
-from .inputs import check_batch_size, check_image
-from .progress import bar
-from .running import apply, reader, signature, specs, spread, structure
+from ._core.inputs import check_batch_size, check_image
+from ._core.progress import bar
+from ._core.runner import apply, reader, signature, specs, spread, structure
 from .targets import as_target
 
 

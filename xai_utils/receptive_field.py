@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from .graph import steps
+from ._core.graph import steps
 
 _WINDOWS = (
     layers.Conv2D,

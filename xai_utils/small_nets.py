@@ -12,9 +12,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from . import stickers
+from ._core.progress import bar
+from .data import stickers
 from .networks import WEIGHTS
-from .progress import bar
 
 #: First layers of 06: size of the filters, stride, side of the max-pool.
 STEMS = {

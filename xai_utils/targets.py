@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .running import spread
+from ._core.runner import spread
 
 
 class Target(NamedTuple):

@@ -14,8 +14,9 @@ import keras
 import numpy as np
 import pandas as pd
 
-from . import networks, silhouettes, stickers
-from .resume import fit
+from . import networks
+from ._core.resume import fit
+from .data import silhouettes, stickers
 
 NAMES = ("stickers", "silhouettes_independent", "silhouettes_correlated")
 

@@ -5,8 +5,8 @@ from pathlib import Path, PurePath
 import numpy as np
 import pandas as pd
 
+from .._core.progress import bar
 from .photos import load
-from .progress import bar
 
 
 def read(table, folder, *, file="file", label="label", size=None):

@@ -1,0 +1,1 @@
+"""Plumbing that a reader need not open."""

@@ -1,0 +1,1 @@
+"""The pictures: photographs, stickers, silhouettes, and one's own tables."""

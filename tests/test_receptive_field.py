@@ -134,11 +134,11 @@ def test_bad_arguments():
         with pytest.raises(ValueError, match=message):
             receptive_field(model, *arguments)
     odd = linear_net(layers.Conv2DTranspose(2, 3, name="up"))
-    with pytest.raises(ValueError, match="'up' .Conv2DTranspose. is not"):
+    with pytest.raises(ValueError, match="what layer 'up' .* reads"):
         receptive_field(odd, "up", (0, 0))
     free = linear_net(
         layers.Conv2D(2, 3, strides=2, padding="same", name="same"),
         size=(None, None),
     )
-    with pytest.raises(ValueError, match="fixed input size.*'same'"):
+    with pytest.raises(ValueError, match="fixed input size"):
         receptive_field(free, "same", (0, 0))

@@ -5,13 +5,20 @@ Simonyan, Vedaldi, Zisserman (2014), §2.
 
 from typing import NamedTuple
 
+import keras
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from ._core.inputs import check_batch_size, check_images, check_model
+from ._core.backward import check_finite, forward_and_back
+from ._core.inputs import (
+    check_batch_size,
+    check_images,
+    check_model,
+    input_dtype,
+)
 from ._core.progress import bar
-from .gradients import passes
-from .targets import as_target
+from ._core.runner import runner
+from .targets import AnyTarget, as_target
 
 
 class ClassModel(NamedTuple):
@@ -25,18 +32,20 @@ class ClassModel(NamedTuple):
 
 
 def class_model(
-    model,
-    target,
+    model: keras.Model,
+    target: AnyTarget,
     *,
     mean,
-    l2,
-    steps=200,
-    rate=0.2,
-    jitter=0,
-    blur=0,
-    batch_size=16,
-):
+    l2: float,
+    steps: int = 200,
+    rate: float = 0.2,
+    jitter: int = 0,
+    blur: float = 0,
+    batch_size: int = 16,
+) -> ClassModel:
     """Find the I that maximises  target(mean + I) − l2 · ‖I‖²,  from I = 0.
+
+    Elsewhere: activation maximisation, feature visualisation.
 
     Gradient ascent. Each step moves I a part of the way to w / (2 · l2), w
     being the gradient of the target: there the gradient of the whole,
@@ -73,17 +82,18 @@ def class_model(
     check_batch_size(batch_size)
     _check_numbers(l2, steps, rate, jitter, blur)
     mean = _mean_picture(model, mean)
-    n = max([len(np.atleast_1d(one)) for one in target.arguments], default=1)
+    n = max([len(np.atleast_1d(a)) for a in target.arguments], default=1)
     shifts = np.random.default_rng(0).integers(-jitter, jitter + 1, (steps, 2))
     I, w = np.zeros((2, n, *mean.shape), mean.dtype)
     scores, norms = np.empty((2, steps + 1, n))
+    run = runner(model, forward_and_back, [target], I)
     with bar(n * steps) as progress:
         for t, shift in enumerate([*shifts, (0, 0)]):
             shifted = np.roll(mean + I, shift, axis=(1, 2))
-            for batch, score, slopes in passes(
-                model, shifted, target, batch_size
-            ):
-                scores[t, batch], w[batch] = score, slopes
+            for start in range(0, n, batch_size):
+                part = slice(start, start + batch_size)
+                scores[t, part], w[part] = run(shifted[part], part)
+            check_finite("the target", scores[t])
             norms[t] = np.sqrt(np.square(I).sum(axis=(1, 2, 3)))
             if t < steps:
                 w = np.roll(w, np.negative(shift), axis=(1, 2))
@@ -103,14 +113,14 @@ def class_model(
 
 def _mean_picture(model, mean):
     """`mean` as a picture `(h, w, c)` that the model takes."""
-    shape, _ = check_model(model)
+    shape = check_model(model)
     if np.ndim(mean) not in (0, 1, 3):
         raise ValueError(
             "mean must be a grey level, a colour (c,) or a "
             f"picture (h, w, c); got shape {np.shape(mean)}"
         )
     if np.ndim(mean) == 3:
-        return check_images(model, np.asarray(mean)[None], "mean")[0]
+        return _checked(model, np.asarray(mean)[None])
     if None in shape:
         raise ValueError(
             "mean must be a picture (h, w, c), because this "
@@ -121,7 +131,13 @@ def _mean_picture(model, mean):
             f"mean must have {shape[2]} channels, as the model "
             f"takes; got {mean!r}"
         )
-    return check_images(model, np.broadcast_to(mean, (1, *shape)), "mean")[0]
+    return _checked(model, np.broadcast_to(mean, (1, *shape)))
+
+
+def _checked(model, mean):
+    """The one picture of a batch, at least in float32."""
+    dtype = np.promote_types(input_dtype(model), np.float32)
+    return check_images(model, mean, "mean")[0].astype(dtype)
 
 
 def _check_numbers(l2, steps, rate, jitter, blur):

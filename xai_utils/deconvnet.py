@@ -2,74 +2,40 @@
 
 Zeiler & Fergus (2014), §2.1; Simonyan, Vedaldi, Zisserman (2014), §4; guided
 back-propagation: Springenberg et al. (2014). The three differ in what a ReLU
-does to the signal on its way back, and in nothing else.
+does to the signal on its way back, and in nothing else. So the network runs
+forward as it is, only its ReLUs are given another gradient.
 """
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers, ops
 
-from ._core.graph import steps
+from ._core.backward import maps, pull_back, seeds
+from ._core.graph import between, is_linear, where
 from ._core.inputs import check_batch_size, check_images
-from ._core.progress import bar
-from ._core.runner import apply, reader, signature, specs, structure
-from .gradients import backward
+from ._core.progress import batches
+from ._core.runner import runner
+from .targets import AnyTarget, Target, as_target
 
-RULES = ("gradient", "deconvnet", "guided")
-
-# The way back through these is the transposed linear map: the flipped filter
-# of a convolution, the mean shared out by a pool. Biases never enter. A
-# max-pool sends the signal to the place of its maximum, the "switch".
-_LINEAR = (
-    layers.Conv2D,
-    layers.DepthwiseConv2D,
-    layers.SeparableConv2D,
-    layers.Dense,
-    layers.BatchNormalization,
-    layers.Normalization,
-    layers.Rescaling,
-    layers.MaxPooling2D,
-    layers.AveragePooling2D,
-    layers.GlobalMaxPooling2D,
-    layers.GlobalAveragePooling2D,
-    layers.Flatten,
-    layers.Reshape,
-    layers.ZeroPadding2D,
-    layers.Activation,
-    layers.Dropout,
-    layers.SpatialDropout2D,
-    layers.Add,
-    layers.Subtract,
-    layers.Average,
-    layers.Concatenate,
-)
-# Operations outside layers, such as x / 127.5 - 1: those of one tensor and
-# constants, and those of several tensors of the same shape.
-_LINEAR_IN_ONE = (
-    "Add",
-    "Subtract",
-    "Multiply",
-    "TrueDivide",
-    "Divide",
-    "GetItem",
-)
-_LINEAR_IN_SEVERAL = {
-    "Add": lambda operation, signal: [signal, signal],
-    "Subtract": lambda operation, signal: [signal, -signal],
-    "Stack": lambda operation, signal: tf.unstack(signal, axis=operation.axis),
-}
-# Where a ReLU stops.
-_RELUS = {
-    keras.activations.relu: np.inf,
-    tf.nn.relu: np.inf,
-    ops.relu: np.inf,
-    keras.activations.relu6: 6,
-    tf.nn.relu6: 6,
-    ops.relu6: 6,
+#: What to call the gradient of a rule, for each operation of a ReLU. A ReLU
+#: with a cap is Relu6, or the clipping Minimum and Maximum after a Relu.
+RULES = {
+    "gradient": {},
+    "deconvnet": {
+        "Relu": "xai_deconvnet",
+        "Relu6": "xai_deconvnet",
+        "Maximum": "xai_deconvnet",
+        "Minimum": "xai_open",
+    },
+    "guided": {
+        "Relu": "xai_guided_relu",
+        "Relu6": "xai_guided_relu6",
+        "Maximum": "xai_guided_relu",
+        "Minimum": "xai_below_cap",
+    },
 }
 
 
@@ -81,7 +47,13 @@ class Strongest(NamedTuple):
     activations: np.ndarray  # (k, top)
 
 
-def project(model, images, target, rule="deconvnet", batch_size=32):
+def project(
+    model: keras.Model,
+    images,
+    target: AnyTarget,
+    rule: str = "deconvnet",
+    batch_size: int = 32,
+) -> np.ndarray:
     """Project a unit, or any other target, down to the pixels.
 
     All of a layer but the unit is set to zero, and what is left goes back
@@ -93,12 +65,13 @@ def project(model, images, target, rule="deconvnet", batch_size=32):
     - ``"guided"``: R where both X > 0 and R > 0, else 0.
 
     A ReLU with a cap is closed to the gradient and the guided signal where X
-    is at the cap, too; to the deconvnet's it is like any other.
+    is cut at the cap, too; to the deconvnet's it is like any other. A max-pool
+    sends the signal to the place of its maximum, the "switch".
 
     Args:
-        model: a flat functional or Sequential keras.Model of convolutions,
-            ReLUs (also capped), max-pools, batch normalisation and other
-            layers that are linear once it is trained.
+        model: any keras.Model of convolutions, ReLUs (also capped), max-pools
+            and other layers that are linear once it is trained; models may
+            lie inside it. For ``"gradient"`` any keras.Model.
         images: `(n, h, w, c)`, in the range that the model takes.
         target: what to project, see `targets`; for a unit
             ``unit(layer, channel, (row, column))``.
@@ -111,17 +84,20 @@ def project(model, images, target, rule="deconvnet", batch_size=32):
         at the activation.
 
     Raises:
-        TypeError, ValueError: an argument is not as described here; a layer
-        that the signal meets has no rule, and the message names it.
+        TypeError, ValueError: an argument is not as described here; what the
+        signal meets has no rule, and the message names it.
     """
     if rule not in RULES:
         raise ValueError(
             f"rule must be one of {', '.join(RULES)}; got {rule!r}"
         )
-    return backward(model, images, target, batch_size, partial(_compile, rule))
+    step = partial(_project, rule)
+    return maps(model, images, as_target(target), batch_size, step)
 
 
-def strongest(model, images, layer, top=9, batch_size=128):
+def strongest(
+    model: keras.Model, images, layer: str, top: int = 9, batch_size: int = 128
+) -> Strongest:
     """For each feature map of a layer the images that excite it most.
 
     Of each image only the strongest unit of a map counts, so that an image
@@ -130,7 +106,8 @@ def strongest(model, images, layer, top=9, batch_size=128):
     Args:
         model: any functional or Sequential keras.Model.
         images: `(n, h, w, c)`, n ≥ `top`.
-        layer: the name of a layer with output `(n, h, w, k)` or `(n, k)`.
+        layer: the name of a layer with output `(n, h, w, k)` or `(n, k)`, as
+            for `targets.unit`.
         top: how many images to keep for each map.
         batch_size: images a pass; memory grows with it, not with n.
 
@@ -144,231 +121,106 @@ def strongest(model, images, layer, top=9, batch_size=128):
     check_batch_size(batch_size)
     if not isinstance(top, (int, np.integer)) or not 1 <= top <= len(images):
         raise ValueError(
-            f"top must be a whole number from 1 to the number "
-            f"of images, {len(images)}; got {top!r}"
+            f"top must be a whole number from 1 to the number of images, "
+            f"{len(images)}; got {top!r}"
         )
-    peaks = _compile_peaks(
-        model, structure(model), layer, signature([images])[0]
-    )
+    read_layer = Target(tf.identity, layer=layer)
+    peaks = runner(model, partial(_peaks, layer), [read_layer], images)
     best = None
-    with bar(len(images)) as progress:
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size]
-            values, places, width = (
-                result.numpy() for result in peaks(tf.constant(batch))
-            )
-            index = np.arange(start, start + len(batch))
-            found = [
-                np.broadcast_to(index[:, None], values.shape),
-                places,
-                values,
-            ]
-            if best is not None:
-                found = [np.concatenate(pair) for pair in zip(best, found)]
-            order = np.argsort(-found[2], axis=0, kind="stable")[:top]
-            best = [np.take_along_axis(one, order, axis=0) for one in found]
-            progress.update(len(batch))
-    index, places, values = (one.T for one in best)
+    for batch in batches(len(images), batch_size):
+        activations, places, width = peaks(images[batch])
+        numbers = np.arange(batch.start, batch.stop)[:, None]
+        numbers = np.broadcast_to(numbers, activations.shape)
+        rows = [numbers, places, activations]
+        if best is not None:
+            rows = [np.concatenate(pair) for pair in zip(best, rows)]
+        order = np.argsort(-rows[2], axis=0, kind="stable")[:top]
+        best = [np.take_along_axis(row, order, axis=0) for row in rows]
+    numbers, places, activations = (row.T for row in best)
     positions = np.stack(np.divmod(places, width), axis=-1) if width else None
-    return Strongest(index, positions, values)
+    return Strongest(numbers, positions, activations)
 
 
-@lru_cache(maxsize=16)
-def _compile_peaks(model, _structure, layer, array):
-    read = reader(model, [layer])
+def _project(rule, read, scores, images):
+    """The step: forward with the rule's ReLUs, and back to the pixels."""
+    with images.graph.gradient_override_map(RULES[rule]):
+        outputs = read(images)
+    (score,) = scores
+    explained = score(outputs)
+    tensors, slopes = seeds(explained, outputs)
+    if rule != "gradient":
+        _check_rules(images, tensors)
+    return explained, pull_back(tensors, slopes, images)
 
-    @tf.function(input_signature=specs([array]), autograph=False)
-    def peaks(images):
-        (features,) = read(images)
-        if features.shape.rank == 2:
-            return features, tf.zeros_like(features, tf.int64), tf.constant(0)
-        if features.shape.rank != 4:
+
+def _check_rules(pixels, tensors):
+    """Raise a ValueError unless each operation is linear or of a ReLU."""
+    operations = between(pixels, tensors)
+    hanging = {pixels.op, *operations}
+    for operation in operations:
+        if not is_linear(operation, hanging) and not _is_relu(operation):
             raise ValueError(
-                f"layer must have output (n, h, w, k) or (n, k);"
-                f" that of {layer!r} is {features.shape}"
+                f"{where(operation)} has no rule: the signal can go back "
+                "through ReLUs, and through what is linear once the network "
+                "is trained"
             )
-        count, _, width, channels = tf.unstack(tf.shape(features))
-        flat = tf.reshape(features, [count, -1, channels])
-        return tf.reduce_max(flat, 1), tf.argmax(flat, 1), width
-
-    return peaks.get_concrete_function()
 
 
-# Compiled as in gradients.py, and called from there.
-@lru_cache(maxsize=16)
-def _compile(rule, model, _structure, function, layer, arrays):
-    walk, run = steps(model, layer)
-    if layer is not None:
-        ends = model.get_layer(layer).output
-    elif isinstance(model, keras.Sequential):
-        (ends,) = model.outputs
-    else:
-        ends = model.output  # for a target: as the model nests them
+def _is_relu(operation):
+    """Is it a ReLU, or a part of one with a cap?"""
+    if operation.type in ("Relu", "Relu6"):
+        return True
+    if operation.type == "Minimum":  # the cap
+        return operation.inputs[0].op.type == "Relu"
+    return operation.type == "Maximum" and (
+        tf.get_static_value(operation.inputs[1]) == 0
+    )
 
-    @tf.function(input_signature=specs(arrays), autograph=False)
-    def step(images, *arguments):
-        with tf.GradientTape(persistent=True) as forward:
-            forward.watch(images)
-            values = dict(zip([one.output for one in walk], run([images])))
-        outputs = keras.tree.map_structure(lambda end: values[id(end)], ends)
-        with tf.GradientTape() as tape:
-            tape.watch(outputs)
-            scores = apply(function, outputs, arguments)
-        seeds = tape.gradient(scores, outputs)
-        signals = {
-            id(end): seed
-            for end, seed in zip(
-                keras.tree.flatten(ends), keras.tree.flatten(seeds)
-            )
-            if seed is not None
-        }
-        if not signals:
-            raise ValueError(
-                "target must depend smoothly on the model's "
-                "outputs; this one (an arg-max?) does not"
-            )
-        return (
-            scores,
-            _go_back(walk, values, signals, rule, forward),
-            outputs,
+
+@tf.RegisterGradient("xai_deconvnet")
+def _only_positive(operation, signal):
+    return [tf.nn.relu(signal), *_no_signal(operation)]
+
+
+@tf.RegisterGradient("xai_open")
+def _all(operation, signal):
+    return [signal, *_no_signal(operation)]
+
+
+@tf.RegisterGradient("xai_guided_relu")
+def _only_positive_where_active(operation, signal):
+    active = operation.outputs[0] > 0
+    return [tf.where(active, tf.nn.relu(signal), 0), *_no_signal(operation)]
+
+
+@tf.RegisterGradient("xai_guided_relu6")
+def _only_positive_between(operation, signal):
+    X = operation.outputs[0]
+    passed = (X > 0) & (X < 6)
+    return [tf.where(passed, tf.nn.relu(signal), 0)]
+
+
+@tf.RegisterGradient("xai_below_cap")
+def _below_cap(operation, signal):
+    X, cap = operation.inputs
+    return [tf.where(cap > X, signal, 0), None]
+
+
+def _no_signal(operation):
+    """For the constant that Minimum and Maximum read beside X."""
+    return [None] * (len(operation.inputs) - 1)
+
+
+def _peaks(layer, read, scores, images):
+    """The step: of each map the largest activation, where, and the width."""
+    features = read(images)[layer]
+    if features.shape.rank == 2:
+        return features, tf.zeros_like(features, tf.int64), tf.constant(0)
+    if features.shape.rank != 4:
+        raise ValueError(
+            f"layer must have output (n, h, w, k) or (n, k); that of "
+            f"{layer!r} is {features.shape}"
         )
-
-    return step.get_concrete_function()
-
-
-def _go_back(walk, values, signals, rule, forward):
-    """From the signals at some tensors to the signal at the pixels.
-
-    `forward` is the tape of the way forward.
-    """
-    for step in reversed(walk[1:]):
-        if step.output not in signals:
-            continue
-        signal, output = signals.pop(step.output), values[step.output]
-        operation = step.operation
-        cap = _cap(operation)
-        if cap is not None:
-            signal = _rectify(rule, signal, (output > 0) & (output < cap))
-        inputs = [values[key] for key in step.inputs]
-        if isinstance(operation, layers.Layer):
-            parts = _transpose(_linear_part(operation), inputs, signal)
-        elif cap is not None:
-            parts = [signal]
-        elif len(inputs) == 1:  # its constants are known to the tape only
-            parts = [forward.gradient(output, inputs[0], signal)]
-        else:
-            parts = _LINEAR_IN_SEVERAL[type(operation).__name__](
-                operation, signal
-            )
-        for key, part in zip(step.inputs, parts):
-            signals[key] = signals[key] + part if key in signals else part
-    return signals[walk[0].output]
-
-
-def _rectify(rule, signal, active):
-    """What becomes of a signal at a ReLU; `active`: where X passed it."""
-    if rule == "gradient":
-        return tf.where(active, signal, 0)
-    if rule == "deconvnet":
-        return tf.nn.relu(signal)
-    return tf.where(active, tf.nn.relu(signal), 0)
-
-
-def _transpose(linear, inputs, signal):
-    """The transposed linear map: of its output's signal, each input's."""
-    inputs = [tf.identity(one) for one in inputs]  # it may read one twice
-    with tf.GradientTape() as tape:
-        tape.watch(inputs)
-        output = linear(inputs)
-    return tape.gradient(output, inputs, signal)
-
-
-def _cap(operation):
-    """Where a ReLU stops: a number, or infinity. None if there is no ReLU.
-
-    Raises a ValueError if there is no rule for the operation.
-    """
-    kind = type(operation).__name__
-    activation = getattr(operation, "activation", None)
-    if not isinstance(operation, layers.Layer):  # such as x / 127.5
-        if kind in ("Relu", "Relu6"):
-            return 6 if kind == "Relu6" else np.inf
-        read = keras.tree.flatten(operation.input)
-        if kind in _LINEAR_IN_ONE and len(read) == 1:
-            return None
-        if kind in _LINEAR_IN_SEVERAL and (
-            len({one.shape for one in read}) == 1
-        ):
-            return None
-    if (
-        kind == "ReLU"
-        and not operation.negative_slope
-        and (not operation.threshold)
-    ):  # a layer, or an operation
-        cap = operation.max_value
-        return np.inf if cap is None else cap
-    # Only these very types: what a subclass does is not known.
-    if type(operation) in _LINEAR and activation in (
-        None,
-        keras.activations.linear,
-    ):
-        return None
-    if type(operation) in (layers.Activation, *_UNFUSED) and (
-        activation in _RELUS
-    ):
-        return _RELUS[activation]
-    name = getattr(activation, "__name__", activation)
-    raise ValueError(
-        f"layer {operation.name!r} ({kind}{f', {name}' if name else ''}) has "
-        "no rule: the signal can go back through ReLUs, and through layers "
-        "that are linear once they are trained"
-    )
-
-
-def _conv(layer, inputs):
-    return ops.conv(
-        *_operands(layer, inputs),
-        layer.strides,
-        layer.padding,
-        layer.data_format,
-        layer.dilation_rate,
-    )
-
-
-def _depthwise(layer, inputs):
-    return ops.depthwise_conv(
-        *_operands(layer, inputs),
-        layer.strides,
-        layer.padding,
-        layer.data_format,
-        layer.dilation_rate,
-    )
-
-
-def _dense(layer, inputs):
-    return ops.matmul(*_operands(layer, inputs))
-
-
-def _operands(layer, inputs):
-    """Input and weights in the precision in which the layer computes."""
-    return [
-        ops.cast(one, layer.compute_dtype) for one in (inputs[0], layer.kernel)
-    ]
-
-
-# Layers that may have a ReLU inside, and what they are without it.
-_UNFUSED = {
-    layers.DepthwiseConv2D: _depthwise,
-    layers.Conv2D: _conv,
-    layers.Dense: _dense,
-}
-
-
-def _linear_part(operation):
-    """The layer without its activation, as a function of a list of inputs."""
-    if type(operation) in _UNFUSED:
-        return partial(_UNFUSED[type(operation)], operation)
-    if _cap(operation) is not None:
-        return lambda inputs: tf.identity(inputs[0])
-    several = isinstance(operation.input, list)
-    return lambda inputs: operation(inputs if several else inputs[0])
+    count, _, width, channels = tf.unstack(tf.shape(features))
+    flat = tf.reshape(features, [count, -1, channels])
+    return tf.reduce_max(flat, 1), tf.argmax(flat, 1), width

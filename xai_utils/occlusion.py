@@ -3,22 +3,22 @@
 Zeiler & Fergus (2014), §4.2 and Fig. 7.
 """
 
-from functools import lru_cache
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 from skimage.filters import gaussian
 
-from ._core.inputs import check_batch_size, check_image
-from ._core.progress import bar
-from ._core.runner import apply, reader, signature, specs, spread, structure
-from .targets import as_target
+from ._core.backward import check_finite
+from ._core.inputs import check_batch_size, check_image, input_dtype
+from ._core.progress import batches
+from ._core.runner import runner
+from .targets import AnyTarget, as_target
 
 
 class OcclusionMap(NamedTuple):
-    """What `occlusion` found. With several patch sizes `positions`, `scores`
-    and the grids in `also` are lists, one entry for each size."""
+    """What `occlusion` found."""
 
     positions: np.ndarray  # (rows, columns, 2): top, left of each occluder
     baseline: float  # the target on the clean image
@@ -28,16 +28,16 @@ class OcclusionMap(NamedTuple):
 
 
 def occlusion(
-    model,
+    model: keras.Model,
     image,
-    target,
+    target: AnyTarget,
     *,
-    patch,
-    stride,
+    patch: int,
+    stride: int,
     fill="mean",
-    also=None,
-    batch_size=16,
-):
+    also: dict[str, AnyTarget] | None = None,
+    batch_size: int = 16,
+) -> OcclusionMap:
     """Slide a square occluder over an image and record the target.
 
     The occluder moves by `stride`; the last row and column of positions are
@@ -48,9 +48,9 @@ def occlusion(
         model: any keras.Model on images, built.
         image: `(h, w, c)`, in the range that the model takes.
         target: what to watch, see `targets`.
-        patch: side of the occluder in pixels, or a list of sides, whose heat
-            maps are averaged.
-        stride: step in pixels, at most `patch`, or one for each patch.
+        patch: side of the occluder in pixels. For a schedule of several sizes
+            average the heat maps of several calls.
+        stride: step in pixels, at most `patch`.
         fill: what the occluder shows: a grey level, a colour `(c,)`,
             ``"mean"`` (the image's mean colour) or ``"blur"`` (the image,
             blurred by a Gaussian of sigma = patch / 2).
@@ -63,124 +63,44 @@ def occlusion(
         target. For a loss, covering what matters makes it negative.
 
     Raises:
-        TypeError, ValueError: an argument is not as described here.
+        TypeError, ValueError: an argument is not as described here, or a
+        target is not finite.
     """
     image = check_image(model, image)
+    image = image.astype(input_dtype(model))
     check_batch_size(batch_size)
-    sizes, strides = _check_sizes(patch, stride, image.shape)
-    also = also or {}
-    aims = [as_target(aim) for aim in (target, *also.values())]
-    grids = [_positions(image.shape, *step) for step in zip(sizes, strides)]
-    fillers = [_filler(image, fill, size) for size in sizes]
-    # The first position lies outside the image: it covers nothing and gives
-    # the baseline in the same pass.
-    outside = np.array([image.shape[:2]])
-    jobs = [(outside, sizes[0], fillers[0])] + [
-        (grid.reshape(-1, 2), size, filler)
-        for grid, size, filler in zip(grids, sizes, fillers)
-    ]
-    values = _watch(model, image, aims, jobs, batch_size)
-    baseline = float(values[0][0, 0])
-    tables = [
-        value.reshape(len(aims), *grid.shape[:2])
-        for value, grid in zip(values[1:], grids)
-    ]
-    scores = [table[0] for table in tables]
-    heat = np.mean(
-        [
-            _average(baseline - score, grid, size, image.shape)
-            for score, grid, size in zip(scores, grids, sizes)
-        ],
-        axis=0,
-    )
-    more = {
-        name: [table[i] for table in tables]
-        for i, name in enumerate(also, start=1)
-    }
-    if np.ndim(patch) == 0:
-        return OcclusionMap(
-            grids[0],
-            baseline,
-            scores[0],
-            heat,
-            {name: value[0] for name, value in more.items()},
-        )
-    return OcclusionMap(grids, baseline, scores, heat, more)
+    _check_sizes(patch, stride, image.shape)
+    names = ["", *_check_also(also)]
+    targets = [as_target(t) for t in (target, *(also or {}).values())]
+    filler = _filler(image, fill, patch)
+    positions = _positions(image.shape, patch, stride)
+    corners = positions.reshape(-1, 2)
+    run = runner(model, _scores, targets, image[None])
+    clean = np.stack(run(image[None]))
+    check_finite("a target on the clean image", clean.T)
+    values = np.empty((len(targets), len(corners)))
+    for batch in batches(len(corners), batch_size):
+        values[:, batch] = run(_cover(image, corners[batch], patch, filler))
+    check_finite("a target on the occluded image", values.T)
+    grids = dict(zip(names, values.reshape(-1, *positions.shape[:2])))
+    scores, baseline = grids.pop(""), float(clean[0, 0])
+    drops = _average(baseline - scores, positions, patch, image.shape)
+    return OcclusionMap(positions, baseline, scores, drops, grids)
 
 
-def _watch(model, image, aims, jobs, batch_size):
-    """The targets under each occluder: for each job `(targets, n)`."""
-    arguments = [spread(aim.arguments, 1) for aim in aims]
-    step = _compile(
-        model,
-        structure(model),
-        tuple((aim.function, aim.layer) for aim in aims),
-        image.shape,
-        image.dtype.name,
-        tuple(map(signature, arguments)),
-    )
-    image = tf.constant(image)
-    values = [np.empty((len(aims), len(corners))) for corners, *_ in jobs]
-    total = sum(len(corners) for corners, *_ in jobs)
-    with bar(total) as progress:
-        for value, (corners, size, filler) in zip(values, jobs):
-            filler = tf.constant(filler)
-            for start in range(0, len(corners), batch_size):
-                batch = corners[start : start + batch_size]
-                n = len(batch)
-                inputs = [spread(some, n) for some in arguments]
-                results, outputs = step(
-                    image,
-                    filler,
-                    tf.constant(batch, tf.int32),
-                    tf.constant(size, tf.int32),
-                    inputs,
-                )
-                for aim, out, some in zip(aims, outputs, inputs):
-                    if aim.check:
-                        aim.check(out, *some)
-                value[:, start : start + n] = results
-                progress.update(n)
-    return values
+def _scores(read, scores, images):
+    """The step: all targets of one forward pass, `(n,)` each."""
+    outputs = read(images)
+    return [tf.cast(score(outputs), tf.float64) for score in scores]
 
 
-@lru_cache(maxsize=16)
-def _compile(model, _structure, functions, shape, dtype, arrays):
-    read = reader(model, [layer for _, layer in functions])
-
-    @tf.function(
-        autograph=False,
-        input_signature=(
-            tf.TensorSpec(shape, dtype),
-            tf.TensorSpec(shape, dtype),
-            tf.TensorSpec((None, 2), tf.int32),
-            tf.TensorSpec((), tf.int32),
-            list(map(specs, arrays)),
-        ),
-    )
-    def step(image, filler, corners, size, arguments):
-        inside_row = _inside(shape[0], corners[:, 0], size)
-        inside_column = _inside(shape[1], corners[:, 1], size)
-        covered = inside_row[:, :, None] & inside_column[:, None, :]
-        occluded = tf.where(covered[..., None], filler, image)
-        outputs = read(occluded)
-        return tf.stack(
-            [
-                tf.cast(apply(function, out, some), tf.float64)
-                for (function, _), out, some in zip(
-                    functions, outputs, arguments
-                )
-            ]
-        ), outputs
-
-    # Traced here, see gradients.py.
-    return step.get_concrete_function()
-
-
-def _inside(length, starts, size):
-    """`(n, length)`: which pixels of a row lie under the n occluders."""
-    pixel = tf.range(length)[None]
-    return (pixel >= starts[:, None]) & (pixel < starts[:, None] + size)
+def _cover(image, corners, patch, filler):
+    """A copy of the image for each corner, with the occluder there."""
+    pictures = np.repeat(image[None], len(corners), axis=0)
+    for picture, (top, left) in zip(pictures, corners):
+        under = slice(top, top + patch), slice(left, left + patch)
+        picture[under] = filler[under]
+    return pictures
 
 
 def _positions(shape, size, stride):
@@ -209,59 +129,62 @@ def _average(drops, positions, size, shape):
     return (rows.T.astype(float) @ drops @ columns) / coverage
 
 
-def _filler(image, fill, size):
+def _filler(image, fill, patch):
     """The image that shows through the occluder, `(h, w, c)`."""
+    exact = image.astype(np.float64)
     if isinstance(fill, str):
         if fill == "mean":
-            fill = image.mean(axis=(0, 1))
+            fill = exact.mean(axis=(0, 1))
         elif fill == "blur":
             return gaussian(
-                image, sigma=size / 2, channel_axis=-1, preserve_range=True
-            ).astype(image.dtype)
+                exact, patch / 2, channel_axis=-1, preserve_range=True
+            )
         else:
             raise ValueError(
-                "fill must be a grey level, a colour, 'mean' or "
-                f"'blur'; got {fill!r}"
+                "fill must be a grey level, a colour, 'mean' or 'blur'; got "
+                f"{fill!r}"
             )
     colour = np.asarray(fill)
     if colour.shape not in ((), image.shape[2:]) or (
-        colour.dtype.kind not in "uif" or not np.isfinite(colour).all()
+        colour.dtype.kind not in "uif"
+        or not np.isfinite(colour.astype(image.dtype).astype(float)).all()
     ):
         raise ValueError(
-            "fill must be one finite number or one for each of "
-            f"the {image.shape[2]} channels; got {fill!r}"
+            "fill must be one finite number or one for each of the "
+            f"{image.shape[2]} channels; got {fill!r}"
         )
-    return np.broadcast_to(colour.astype(image.dtype), image.shape)
+    return np.broadcast_to(colour, image.shape)
 
 
 def _check_sizes(patch, stride, shape):
-    """Lists of patch sizes and strides, of equal length, checked."""
-    sizes = np.atleast_1d(patch)
-    strides = np.atleast_1d(stride)
-    if strides.size == 1:
-        strides = np.repeat(strides, sizes.size)
-    for name, value in (("patch", sizes), ("stride", strides)):
-        if value.dtype.kind not in "ui" or value.ndim != 1 or not value.size:
+    for name, value in (("patch", patch), ("stride", stride)):
+        if not isinstance(value, (int, np.integer)):
             raise TypeError(
-                f"{name} must be a whole number of pixels or a "
-                f"list of such; got {value!r}"
+                f"{name} must be a whole number of pixels; got {value!r}"
             )
-        if value.min() < 1:
-            raise ValueError(f"{name} must be at least 1; got {value.min()}")
-    if sizes.max() > min(shape[:2]):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1; got {value}")
+    if patch > min(shape[:2]):
         raise ValueError(
-            f"patch must not be larger than the image, "
-            f"{shape[0]} × {shape[1]}; got {sizes.max()}"
+            f"patch must not be larger than the image, {shape[0]} × "
+            f"{shape[1]}; got {patch}"
         )
-    if strides.size != sizes.size:
+    if stride > patch:
         raise ValueError(
-            f"stride must be one number or one for each of the "
-            f"{sizes.size} patch sizes; got {strides.size}"
+            f"stride must be at most patch, or pixels stay uncovered; got "
+            f"stride {stride}, patch {patch}"
         )
-    for size, step in zip(sizes, strides):
-        if step > size:
-            raise ValueError(
-                f"stride must be at most patch, or pixels stay "
-                f"uncovered; got stride {step}, patch {size}"
-            )
-    return sizes.tolist(), strides.tolist()
+
+
+def _check_also(also):
+    """The names in `also`."""
+    if also is None:
+        return []
+    if not isinstance(also, dict) or not all(
+        isinstance(name, str) and name for name in also
+    ):
+        raise TypeError(
+            "also must be a dict name -> target, such as {'label': "
+            f"predicted_class}}; got {also!r}"
+        )
+    return list(also)

@@ -1,153 +1,201 @@
-"""The receptive field: the part of a picture that a unit can see."""
+"""The receptive field: the part of a picture that a unit can see.
+
+A pixel can change a unit if a path leads from one to the other. So the paths
+are walked back from the unit, as a gradient is, but each operation hands its
+signal to all that it reads, whatever the weights, and whether or not a ReLU
+is open: what arrives at the pixels is positive where there is a path.
+"""
 
 import keras
-from keras import layers
+import numpy as np
+import tensorflow as tf
 
-from ._core.graph import steps
+from ._core.backward import seeds
+from ._core.graph import LINEAR, between, where
+from ._core.inputs import check_model, input_dtype
+from ._core.runner import runner
+from .targets import Target
 
-_WINDOWS = (
-    layers.Conv2D,
-    layers.DepthwiseConv2D,
-    layers.SeparableConv2D,
-    layers.MaxPooling2D,
-    layers.AveragePooling2D,
+#: Operations of which an element reads the same place of each input.
+ELEMENTWISE = (
+    *("Abs", "Elu", "Erf", "Erfc", "Exp", "LeakyRelu", "Log", "Maximum"),
+    *("Minimum", "Mul", "Neg", "Pow", "RealDiv", "Relu", "Relu6", "Rsqrt"),
+    *("Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Square"),
+    *("SquaredDifference", "Sub", "Tanh"),
 )
-_WHOLE = (
-    layers.Dense,
-    layers.Flatten,
-    layers.Reshape,
-    layers.GlobalAveragePooling2D,
-    layers.GlobalMaxPooling2D,
-)
-_SAME = (
-    layers.BatchNormalization,
-    layers.Normalization,
-    layers.Rescaling,
-    layers.ReLU,
-    layers.Activation,
-    layers.Dropout,
-    layers.SpatialDropout2D,
-    layers.Add,
-    layers.Subtract,
-    layers.Average,
-    layers.Concatenate,
-)
-# What photos_net's own preprocessing is made of.
-_SAME_OPERATIONS = ("Add", "Subtract", "Multiply", "TrueDivide", "Divide")
-
-
-def receptive_field(model, layer, position=None):
+def receptive_field(
+    model: keras.Model, layer: str, position: tuple[int, int] | None = None
+) -> tuple[int, int, int, int]:
     """The pixels that can change a unit; all others can't.
 
     Args:
-        model: a flat functional or Sequential keras.Model.
-        layer: the name of the unit's layer.
+        model: a functional or Sequential keras.Model with a fixed input size;
+            models may lie inside it.
+        layer: the name of the unit's layer, as for `targets.unit`.
         position: `(row, column)` of the unit in the layer's output; None for
-            a dense layer, which sees the whole picture.
+            a layer whose output is not `(n, h, w, c)`: all of its units.
 
     Returns:
-        `(top, left, bottom, right)` in pixels, within the picture: the unit
-        sees `image[top:bottom, left:right]`.
+        `(top, left, bottom, right)` in pixels: the unit sees
+        `image[top:bottom, left:right]`. All are 0 where it sees no pixel.
 
     Raises:
-        ValueError: no such layer or position, or a layer on the way whose
-        geometry is not known here; its name is in the message.
+        ValueError: no such layer or position, or an operation on the way of
+        which it is not known what it reads; the message names it.
     """
-    walk, _ = steps(model, layer)
-    shape = walk[-1].operation.output.shape
-    if len(shape) != 4:
+    shape = check_model(model)
+    if None in shape:
+        raise ValueError(
+            "model must have a fixed input size, because the padding in it "
+            f"depends on that; it takes {shape}"
+        )
+    row, column = (None, None) if position is None else position
+    numbers = tuple(np.int32(-1 if at is None else at) for at in (row, column))
+    blank = np.zeros((1, *shape), input_dtype(model))
+    at_unit = Target(_channels_at, numbers, layer)
+    signal, sizes = runner(model, _paths, [at_unit], blank)(blank)
+    _check_position(position, tuple(sizes))
+    rows, columns = np.nonzero(signal[0].any(axis=-1))
+    if not len(rows):
+        return 0, 0, 0, 0
+    edges = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+    return tuple(int(edge) for edge in edges)
+
+
+def _check_position(position, sizes):
+    if len(sizes) != 4:
         if position is not None:
             raise ValueError(
-                "position must be None for a layer whose output "
-                f"is not (n, h, w, c); it is {shape}"
+                "position must be None for a layer whose output is not "
+                f"(n, h, w, c); it has {len(sizes)} axes"
             )
-        position = (0, 0)
-    elif (
-        position is None
-        or len(position) != 2
-        or any(
-            not 0 <= at < (size or at + 1)
-            for at, size in zip(position, shape[1:3])
-        )
+    elif position is None or not all(
+        0 <= at < size for at, size in zip(position, sizes[1:3])
     ):
         raise ValueError(
-            "position must be (row, column) in a map of "
-            f"{shape[1]} × {shape[2]}; got {position!r}"
+            f"position must be (row, column) in a map of {sizes[1]} × "
+            f"{sizes[2]}; got {position!r}"
         )
-    height, width = walk[0].operation.output.shape[1:3]
-    (top, bottom), (left, right) = (
-        _interval(walk, axis, int(position[axis])) for axis in (0, 1)
-    )
-    return (
-        max(top, 0),
-        max(left, 0),
-        min(bottom, height or bottom),
-        min(right, width or right),
-    )
 
 
-def _interval(walk, axis, position):
-    """First pixel and last pixel + 1 along one axis, from the unit down."""
-    seen = {walk[-1].output: (position, position + 1)}
-    for step in reversed(walk):
-        if step.output not in seen or not step.inputs:
-            continue
-        below = _below(step.operation, axis, *seen[step.output])
-        for key in step.inputs:
-            low, high = seen.get(key, below)
-            seen[key] = min(low, below[0]), max(high, below[1])
-    return seen[walk[0].output]
+def _channels_at(features, row, column):
+    """The sum of all channels at a place, `(n,)`; of all there is, if the
+    layer has no places."""
+    if features.shape.rank == 4:
+        _, height, width, _ = tf.unstack(tf.shape(features))
+        rows = tf.one_hot(row, height, dtype=features.dtype)
+        columns = tf.one_hot(column, width, dtype=features.dtype)
+        features *= rows[:, :, None, None] * columns[:, None, :, None]
+    return tf.reduce_sum(features, axis=range(1, features.shape.rank))
 
 
-def _below(operation, axis, low, high):
-    """What `low:high` of a layer's output sees of its input."""
-    if isinstance(operation, _WINDOWS):
-        size, stride, before = _window(operation, axis)
-        return low * stride - before, (high - 1) * stride - before + size
-    if isinstance(operation, layers.ZeroPadding2D):
-        before = operation.padding[axis][0]
-        return low - before, high - before
-    if isinstance(operation, _WHOLE):
-        length = (
-            operation.input.shape[1 + axis]
-            if len(operation.input.shape) == 4
-            else 1
+def _paths(read, scores, images):
+    """The step: the signal at the pixels, and the size of the layer."""
+    ways = dict.fromkeys(ELEMENTWISE, "xai_sees_same_place") | {
+        name: f"xai_sees_{name}" for name in _WAYS
+    }
+    with images.graph.gradient_override_map(ways):
+        outputs = read(images)
+    (score,) = scores
+    tensors, slopes = seeds(score(outputs), outputs)
+    for operation in between(images, tensors):
+        # What is linear hands on a positive signal by its own gradient.
+        if operation.type not in (LINEAR - {"ResizeBicubic"}) | set(ways):
+            raise ValueError(f"it is not known what {where(operation)} reads")
+    (signal,) = tf.gradients(tensors, images, grad_ys=slopes)
+    if signal is None:
+        signal = tf.zeros_like(images)
+    return signal, tf.shape(tensors[0])
+
+
+@tf.RegisterGradient("xai_sees_same_place")
+def _same_place(operation, signal):
+    return [_as_read(signal, tensor) for tensor in operation.inputs]
+
+
+def _as_read(signal, tensor):
+    """The signal in the shape of an input that was broadcast."""
+    if not tensor.dtype.is_floating:
+        return None
+    missing = signal.shape.rank - tensor.shape.rank
+    spread = [
+        axis
+        for axis, size in enumerate(tensor.shape, start=missing)
+        if size == 1
+    ]
+    signal = tf.reduce_sum(signal, axis=spread, keepdims=True)
+    signal = tf.reduce_sum(signal, axis=range(missing))
+    return tf.reshape(signal, tf.shape(tensor))
+
+
+def _everywhere(signal, tensor, axis=None):
+    """The signal of all places along an axis, at each of them."""
+    total = tf.reduce_sum(signal, axis=axis, keepdims=True)
+    return tf.sign(total) * tf.ones_like(tensor)
+
+
+def _convolution(backwards):
+    def way(operation, signal):
+        tensor, weights = operation.inputs
+        settings = {
+            name: operation.get_attr(name)
+            for name in ("strides", "padding", "data_format", "dilations")
+        }
+        read = backwards(
+            out_backprop=signal,
+            filter=tf.ones_like(weights),
+            explicit_paddings=operation.get_attr("explicit_paddings"),
+            input_sizes=tf.shape(tensor),
+            **settings,
         )
-        return 0, length
-    if (
-        isinstance(operation, _SAME)
-        or (type(operation).__name__ in _SAME_OPERATIONS)
-        or (_swaps_channels(operation))
-    ):
-        return low, high
-    raise ValueError(
-        f"the receptive field through layer {operation.name!r} "
-        f"({type(operation).__name__}) is not known"
+        everything = tf.reduce_sum(signal) * tf.ones_like(weights)
+        return [tf.sign(read), everything]
+
+    return way
+
+
+def _max_pool(operation, signal):
+    settings = {
+        name: operation.get_attr(name)
+        for name in ("ksize", "strides", "padding", "data_format")
+    }
+    shape = tf.shape(operation.inputs[0])
+    return tf.raw_ops.AvgPoolGrad(
+        orig_input_shape=shape, grad=signal, **settings
     )
 
 
-def _swaps_channels(operation):
-    """Is this `x[..., 0]`, or the stacking of such? RGB becomes BGR so."""
-    kind, shape = type(operation).__name__, operation.output.shape
-    read, *_ = keras.tree.flatten(operation.input)
-    return shape[1:3] == read.shape[1:3] and (
-        kind == "Stack" or kind == "GetItem" and len(shape) == 3
-    )
+def _product(operation, signal):
+    if operation.get_attr("transpose_a"):
+        return [_everywhere(signal, tensor) for tensor in operation.inputs]
+    tensor, weights = operation.inputs
+    everything = tf.reduce_sum(signal) * tf.ones_like(weights)
+    return [_everywhere(signal, tensor, axis=-1), everything]
 
 
-def _window(layer, axis):
-    """Size and stride of a sliding window, and the padding before it."""
-    sizes = getattr(layer, "kernel_size", None) or layer.pool_size
-    dilation = getattr(layer, "dilation_rate", (1, 1))
-    size = (sizes[axis] - 1) * dilation[axis] + 1
-    stride = layer.strides[axis]
-    if layer.padding == "valid":
-        return size, stride, 0
-    length = layer.input.shape[1 + axis]
-    if length is None:
-        raise ValueError(
-            "model must have a fixed input size, or the padding "
-            f"of layer {layer.name!r} is not known"
-        )
-    rest = length % stride or stride
-    return size, stride, max(size - rest, 0) // 2
+def _soft_max(operation, signal):
+    return _everywhere(signal, operation.inputs[0], axis=-1)
+
+
+def _extreme(operation, signal):
+    tensor, axes = operation.inputs
+    axes = np.atleast_1d(tf.get_static_value(axes)) % tensor.shape.rank
+    sizes = tf.unstack(tf.shape(tensor))
+    kept = [1 if axis in axes else size for axis, size in enumerate(sizes)]
+    return [tf.reshape(signal, kept) * tf.ones_like(tensor), None]
+
+
+_WAYS = {
+    "Conv2D": _convolution(tf.raw_ops.Conv2DBackpropInput),
+    "DepthwiseConv2dNative": _convolution(
+        tf.raw_ops.DepthwiseConv2dNativeBackpropInput
+    ),
+    "LogSoftmax": _soft_max,
+    "MatMul": _product,
+    "Max": _extreme,
+    "MaxPool": _max_pool,
+    "Min": _extreme,
+    "Softmax": _soft_max,
+}
+for _name, _way in _WAYS.items():
+    tf.RegisterGradient(f"xai_sees_{_name}")(_way)

@@ -2,19 +2,20 @@
 
 A target is any callable from the model's outputs `(n, …)` to `(n,)`, one
 number an image. The four below cover the notebooks; for anything else write a
-function, for example ``lambda outputs: outputs[0][:, 2]``. Define it once and
-pass the same function again: for each new function TensorFlow compiles anew.
+function in TensorFlow, for example ``lambda outputs: outputs[0][:, 2]``. One
+that reads nothing but its argument is compiled once; one that captures a
+variable is compiled anew in each call, because the variable may have changed.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import partial
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ._core.runner import spread
+from ._core.runner import demand, spread
 
 
 class Target(NamedTuple):
@@ -25,205 +26,289 @@ class Target(NamedTuple):
 
     function: Callable  # (outputs, *arguments) -> (n,)
     arguments: tuple = ()  # arrays: () for all images, or (n, …) one an image
-    layer: str | None = None  # read this layer's output, not the model's
-    check: Callable | None = None  # (outputs, *arguments), may raise
+    layer: str = ""  # read this layer's output; "": the model's own
 
     def __call__(self, outputs):
-        arguments = spread(self.arguments, len(outputs))
+        n = len(tf.nest.flatten(outputs)[0])
+        arguments = [spread(np.asarray(a), n) for a in self.arguments]
         return self.function(outputs, *map(tf.constant, arguments))
 
 
-def class_score(index):
-    """The score (logit) of a class, before the soft-max; S_c in the papers.
+AnyTarget = Target | Callable
 
-    For a model that ends in sigmoids, one for each label, write
-    ``lambda outputs: outputs[:, k]``.
+
+def class_score(index: int | np.ndarray) -> Target:
+    """The score (logit) of a class, before the soft-max; S_c in the papers.
 
     Args:
         index: the class, an integer, or one integer for each image `(n,)`.
 
     Raises:
         TypeError, ValueError: `index` is no class. A model that ends in a
-        soft-max is refused when the target is used: its outputs are
-        probabilities, not scores.
+        soft-max or in sigmoids is refused when the target is used: its
+        outputs are probabilities, not scores.
     """
-    return Target(_score, (_class_index(index),), check=_check_scores)
+    return Target(_score, (_whole_numbers(index, "index"),))
 
 
-def class_probability(index):
+def class_probability(index: int | np.ndarray) -> Target:
     """The probability of a class, in 0–1.
 
-    Outputs that are probabilities (none negative, sum one) are taken as they
-    are; others are scores and go through the soft-max.
+    The outputs of a model that ends in a soft-max or in sigmoids are taken as
+    they are; scores go through the soft-max. Where it can't be seen what a
+    model ends in, outputs that are not negative and sum to one are taken for
+    probabilities.
 
     Args:
         index: the class, an integer, or one integer for each image `(n,)`.
     """
-    return Target(_probability, (_class_index(index),), check=_check_classes)
+    return Target(_probability, (_whole_numbers(index, "index"),))
 
 
-def loss(function, y_true):
+def loss(function: Callable | str, y_true) -> Target:
     """The loss of each image, not averaged: what the seed differentiates.
 
     Args:
         function: a Keras loss, its name (``"mse"``), or a function
             `(y_true, y_pred) -> (n,)`.
-        y_true: the truth: one number for all images, or `(n, …)`.
+        y_true: the truth, in the shape of the outputs, `(n, …)`, or one for
+            all images, `(1, …)` or a number. For the sparse cross-entropy
+            class indices.
     """
     y_true = np.asarray(y_true)
     if y_true.dtype.kind not in "uif" or not np.isfinite(y_true).all():
         raise ValueError(f"y_true must be finite numbers; got {y_true!r}")
-    return Target(_loss_of(function), (y_true,))
+    try:
+        function = keras.losses.get(function)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            "function must be a loss of Keras, its name, such as 'mse', or a "
+            f"function (y_true, y_pred) -> (n,); got {function!r}"
+        ) from error
+    if not callable(function):
+        raise TypeError(f"function must be a loss; got {function!r}")
+    return Target(partial(_loss, function), (y_true,))
 
 
-def unit(layer, channel, position=None):
+def unit(
+    layer: str,
+    channel: int | np.ndarray,
+    position: tuple[int, int] | None = None,
+) -> Target:
     """The activity of a feature map, or of one unit in it.
 
     Args:
-        layer: the name of a layer of the model.
+        layer: the name of a layer of the model; of one in a nested model its
+            path, ``"base/conv3"``. Of a layer that is called several times
+            the last call counts.
         channel: which feature map (for a dense layer: which unit).
         position: `(row, column)` in the map; None sums over the whole map,
             as in Fig. 7b of Zeiler & Fergus.
     """
-    if not isinstance(layer, str):
+    if not isinstance(layer, str) or not layer:
         raise TypeError(f"layer must be a layer's name; got {layer!r}")
-    channel = _class_index(channel, "channel")
+    channel = _whole_numbers(channel, "channel")
     if position is None:
-        return Target(_activity, (channel,), layer, _check_channel)
-    row, column = (_class_index(p, "position") for p in position)
-    return Target(_unit_at, (channel, row, column), layer, _check_unit)
+        return Target(_activity, (channel,), layer)
+    if np.ndim(position) == 0 or len(position) != 2:
+        raise ValueError(
+            f"position must be (row, column) or None; got {position!r}"
+        )
+    row, column = (_whole_numbers(side, "position") for side in position)
+    return Target(_unit_at, (channel, row, column), layer)
 
 
-def predicted_class(outputs):
+def predicted_class(outputs) -> tf.Tensor:
     """The index of the most probable class, `(n,)`: Fig. 7e, a target too."""
-    return tf.argmax(_one_output(outputs), axis=-1)
+    return tf.argmax(_classes(outputs), axis=-1)
 
 
-def as_target(target):
+def as_target(target: AnyTarget) -> Target:
     """A `Target` from any callable."""
     if isinstance(target, Target):
         return target
     if not callable(target):
         raise TypeError(
-            "target must be a callable from the model's outputs "
-            f"to (n,), such as class_score(3); got {target!r}"
+            "target must be a callable from the model's outputs to (n,), such "
+            f"as class_score(3); got {target!r}"
         )
     return Target(target)
 
 
 def _score(outputs, index):
-    return _pick(_one_output(outputs), index)
+    outputs = _classes(outputs)
+    ending = _ending(outputs)
+    refusal = (
+        f"class_score needs scores (logits), but this model ends in a "
+        f"{ending or 'soft-max'}. Build it without (activation=None in the "
+        "last layer, classifier_activation=None in keras.applications), or "
+        "explain class_probability"
+    )
+    if ending in ("soft-max", "sigmoid"):
+        raise ValueError(refusal)
+    if ending is None:
+        demand(~_is_distribution(outputs), refusal)
+    return _pick(outputs, index, "class index")
 
 
 def _probability(outputs, index):
-    outputs = _one_output(outputs)
-    total = tf.reduce_sum(tf.cast(outputs, tf.float32), 1, keepdims=True)
-    given = _is_distribution(tf.reduce_min(outputs, 1, keepdims=True), total)
-    return _pick(tf.where(given, outputs, tf.nn.softmax(outputs)), index)
+    outputs = _classes(outputs)
+    ending = _ending(outputs)
+    if ending is None:
+        given = _is_distribution(outputs)[:, None]
+        outputs = tf.where(given, outputs, tf.nn.softmax(outputs))
+    elif ending == "scores":
+        outputs = tf.nn.softmax(outputs)
+    return _pick(outputs, index, "class index")
 
 
 def _activity(features, channel):
+    features = _one_tensor(features, "layer")
     axes = list(range(1, features.shape.rank - 1))
-    return _pick(tf.reduce_sum(features, axis=axes), channel)
+    return _pick(tf.reduce_sum(features, axis=axes), channel, "channel")
 
 
 def _unit_at(features, channel, row, column):
-    rows, columns = (tf.range(n) for n in features.shape[1:3])
-    here = (rows[:, None] == row[:, None, None]) & (
-        columns == column[:, None, None]
-    )
-    return _pick(
-        tf.reduce_sum(tf.where(here[..., None], features, 0), axis=[1, 2]),
-        channel,
-    )
-
-
-@lru_cache
-def _loss_of(function):
-    function = keras.losses.get(function)
-    if isinstance(function, keras.losses.Loss):
-        function = function.call  # the loss itself, before it is averaged
-
-    def each(outputs, y_true):
-        outputs = _one_output(outputs)
-        if y_true.dtype.is_floating:
-            y_true = tf.cast(y_true, outputs.dtype)
-        return function(y_true, outputs)
-
-    return each
-
-
-def _pick(values, index):
-    """`values[i, index[i]]`; zero, not an error, where there is no such
-    entry: the check after the pass says it in words."""
-    chosen = tf.range(values.shape[-1]) == tf.cast(index, tf.int32)[:, None]
-    return tf.reduce_sum(tf.where(chosen, values, 0), axis=1)
-
-
-def _one_output(outputs):
-    if not tf.is_tensor(outputs):
+    features = _one_tensor(features, "layer")
+    if features.shape.rank != 4:
         raise ValueError(
-            f"the model has {len(outputs)} outputs: give a target that picks "
-            "one, such as lambda outputs: outputs[0][:, 3]"
+            "position must be None for a layer whose output is not "
+            f"(n, h, w, c); it is {tuple(features.shape)}"
+        )
+    in_row = _pick(features, row, "row")
+    return _pick(_pick(in_row, column, "column"), channel, "channel")
+
+
+def _loss(function, outputs, y_true):
+    outputs = _one_tensor(outputs, "model")
+    each = function
+    if isinstance(function, keras.losses.Loss):
+        each = function.call  # the loss itself, before it is averaged
+    if function is keras.losses.sparse_categorical_crossentropy or isinstance(
+        function, keras.losses.SparseCategoricalCrossentropy
+    ):
+        if y_true.dtype.is_floating:
+            raise TypeError(
+                f"y_true must be class indices; got {y_true.dtype.name}"
+            )
+        classes = tf.cast(outputs.shape[-1], y_true.dtype)
+        known = (y_true >= 0) & (y_true < classes)
+        ignored = getattr(function, "ignore_class", None)
+        if ignored is not None:
+            known |= y_true == tf.cast(ignored, y_true.dtype)
+        wanted = f"y_true must be class indices below {outputs.shape[-1]}"
+        demand(known, wanted + "; got {}", y_true)
+    else:
+        y_true = tf.cast(_like_outputs(y_true, outputs), outputs.dtype)
+    return each(y_true, outputs)
+
+
+def _like_outputs(y_true, outputs):
+    """The truth in the shape of the outputs: one number for each of theirs.
+
+    So no loss can spread one image's truth over a batch.
+    """
+    got, wanted = y_true.shape[1:], outputs.shape[1:]
+    if got.num_elements() != wanted.num_elements() or (
+        got.rank == wanted.rank and got != wanted
+    ):
+        raise ValueError(
+            f"y_true must have the outputs' shape, {_sizes(wanted)}; got "
+            f"{_sizes(got)}. For class indices take "
+            "'sparse_categorical_crossentropy', or write a target: "
+            "lambda outputs: function(y_true, outputs)"
+        )
+    return tf.reshape(y_true, tf.shape(outputs))
+
+
+def _sizes(shape):
+    return f"({', '.join(['n', *map(str, shape)])})"
+
+
+def _pick(values, index, name):
+    """`values[i, index[i]]` for each image i."""
+    count = tf.shape(values)[1]
+    words = values.shape[1] if values.shape[1] is not None else "the size"
+    demand(index < count, f"{name} must be below {words}; got {{}}", index)
+    # Where there is no such entry the demand speaks, after the batch.
+    return tf.gather(values, tf.minimum(index, count - 1), batch_dims=1)
+
+
+def _one_tensor(outputs, whose):
+    if tf.is_tensor(outputs):
+        return outputs
+    if isinstance(outputs, dict):
+        first, names = repr(next(iter(outputs))), ", ".join(map(repr, outputs))
+    else:
+        first, names = "0", f"0 to {len(outputs) - 1}"
+    raise ValueError(
+        f"the {whose} has {len(outputs)} outputs, {names}: give a target that "
+        f"picks one, such as lambda outputs: outputs[{first}][:, 3]"
+    )
+
+
+def _classes(outputs):
+    """The one output, `(n, classes)`."""
+    outputs = _one_tensor(outputs, "model")
+    shape = outputs.shape
+    if shape.rank != 2:
+        advice = "tf.reduce_mean(outputs[..., 0], axis=[1, 2])"
+        if shape.rank != 4:
+            advice = "a function of your own"
+        raise ValueError(
+            "the model must return (n, classes), but it returns "
+            f"{_sizes(shape[1:])}. Say which numbers you mean: lambda "
+            f"outputs: {advice}"
+        )
+    if shape[1] == 1:
+        raise ValueError(
+            "the model must return (n, classes) with at least two classes; "
+            "it returns (n, 1). For one number use lambda outputs: "
+            "outputs[:, 0]"
         )
     return outputs
 
 
-def _is_distribution(lowest, total):
-    """Are these the smallest entry and the sum of a probability
-    distribution? Half precision sums to one only within a thousandth."""
-    return (lowest >= 0) & (abs(total - 1) < 2e-3)
+#: Operations that only hand on what they get, and those that end in scores.
+_PASSING = {"Cast", "ExpandDims", "Identity", "Reshape", "Squeeze"}
+_PASSING |= {"StopGradient", "StridedSlice"}
+_SCORING = {"BiasAdd", "Conv2D", "LogSoftmax", "MatMul", "Relu", "Relu6"}
 
 
-def _check_classes(outputs, index):
-    if outputs.ndim != 2 or outputs.shape[1] < 2:
+def _ending(outputs):
+    """What made these outputs: a ``"soft-max"``, a ``"sigmoid"``,
+    ``"scores"``; None where it can't be seen."""
+    if tf.executing_eagerly():
+        return None
+    operation = outputs.op
+    while operation.type in _PASSING:
+        operation = operation.inputs[0].op
+    if operation.type in _SCORING:
+        return "scores"
+    return {"Softmax": "soft-max", "Sigmoid": "sigmoid"}.get(operation.type)
+
+
+def _is_distribution(outputs):
+    """Of which images the outputs are not negative and sum to one, as far as
+    the model's precision can tell: bool `(n,)`."""
+    dtype = outputs.dtype
+    if not tf.executing_eagerly() and outputs.op.type == "Cast":
+        dtype = outputs.op.inputs[0].dtype
+    tolerance = {tf.float16: 4e-3, tf.bfloat16: 3e-2}.get(dtype, 1e-4)
+    total = tf.reduce_sum(outputs, axis=1)
+    return (tf.reduce_min(outputs, axis=1) >= 0) & (abs(total - 1) < tolerance)
+
+
+def _whole_numbers(numbers, name):
+    """As int32, one or one for each image."""
+    numbers = np.asarray(numbers)
+    if numbers.dtype.kind not in "ui":
+        raise TypeError(f"{name} must be a whole number; got {numbers!r}")
+    if numbers.ndim > 1 or numbers.size == 0 or numbers.min() < 0:
         raise ValueError(
-            "the model must return (n, classes) with at least "
-            f"two classes; it returns {outputs.shape}. For one "
-            "number use lambda outputs: outputs[:, 0]"
+            f"{name} must be one whole number from 0, or one for each image; "
+            f"got {numbers!r}"
         )
-    _check_below(index, outputs.shape[1], "class index")
-
-
-def _check_scores(outputs, index):
-    _check_classes(outputs, index)
-    outputs = np.asarray(outputs, np.float32)
-    if _is_distribution(outputs.min(1), outputs.sum(1)).all():
-        raise ValueError(
-            "class_score needs scores (logits), but this model ends in a "
-            "soft-max. Build it without (activation=None in the last layer, "
-            "classifier_activation=None in keras.applications), or explain "
-            "class_probability"
-        )
-
-
-def _check_channel(features, channel):
-    _check_below(channel, features.shape[-1], "channel")
-
-
-def _check_unit(features, channel, row, column):
-    _check_channel(features, channel)
-    if features.ndim != 4:
-        raise ValueError(
-            "position must be None for a layer whose output is "
-            f"not (n, h, w, c); it is {features.shape}"
-        )
-    _check_below(row, features.shape[1], "row")
-    _check_below(column, features.shape[2], "column")
-
-
-def _class_index(index, name="index"):
-    index = np.asarray(index)
-    if index.dtype.kind not in "ui":
-        raise TypeError(f"{name} must be a whole number; got {index!r}")
-    if index.ndim > 1 or index.size == 0 or index.min() < 0:
-        raise ValueError(
-            f"{name} must be one whole number from 0, or one for "
-            f"each image; got {index!r}"
-        )
-    return index.astype(np.int32)
-
-
-def _check_below(index, count, name):
-    if np.max(index) >= count:
-        raise ValueError(f"{name} must be below {count}; got {np.max(index)}")
+    if numbers.max() > np.iinfo(np.int32).max:
+        raise ValueError(f"{name} must be below 2³¹; got {numbers.max()}")
+    return numbers.astype(np.int32)

@@ -1,70 +1,84 @@
-"""The layers of a Keras model in the order in which they run: for code that
-walks through a network itself, layer by layer."""
+"""The operations of TensorFlow that a network is made of, between its pixels
+and what it puts out: the same for flat, nested and subclassed models."""
 
-from typing import NamedTuple
+import re
 
-import keras
+import tensorflow as tf
+
+#: Linear in the tensors that hang on the pixels, or a choice of places (Max),
+#: whatever their number; biases and other constants never enter the gradient.
+LINEAR = {
+    *("Add", "AddN", "AddV2", "AvgPool", "BatchToSpaceND", "BiasAdd", "Cast"),
+    *("ConcatV2", "DepthToSpace", "ExpandDims", "Gather"),
+    *("GatherV2", "Identity", "Max", "MaxPool", "Mean", "MirrorPad", "Neg"),
+    *("Pack", "Pad", "PadV2", "Reshape", "ResizeBicubic", "ResizeBilinear"),
+    *("ResizeNearestNeighbor", "ReverseV2", "Roll", "SpaceToBatchND"),
+    *("SpaceToDepth", "Split", "SplitV", "Squeeze", "StridedSlice", "Sub"),
+    *("Sum", "Tile", "Transpose", "Unpack"),
+}
+#: Linear in one tensor, where the others are constants or weights.
+LINEAR_IN_ONE = {
+    *("Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative", "MatMul"),
+    *("BatchMatMulV2", "Einsum", "Mul", "RealDiv"),
+}
+#: What else may stand in a function that the graph calls.
+IN_FUNCTIONS = {
+    *("Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative"),
+    *("Const", "NoOp", "ReadVariableOp", "Shape"),
+}
+CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
+#: These read sizes, not values.
+SIZES = {"Shape", "ShapeN", "Size", "Rank"}
 
 
-class Step(NamedTuple):
-    """One layer, or operation, and the numbers of the tensors around it."""
-
-    operation: keras.Operation
-    inputs: tuple  # keys of the tensors that it reads
-    output: int  # key of the tensor that it makes
-
-
-def steps(model, layer=None):
-    """The steps from the pixels to the model's outputs, or to one layer.
-
-    Args:
-        model: a functional or a Sequential keras.Model, flat: with no model
-            inside and no layer that is used twice.
-        layer: the name of the layer at which to stop; None goes to the end.
-
-    Returns:
-        list of Step in running order; the first makes the pixels. And a
-        keras.Function: [images] -> the outputs of all steps, in that order.
-        It runs as the model does after training.
-
-    Raises:
-        ValueError: the model is not flat, or has no such layer.
-    """
-    if not getattr(model, "inputs", None):
-        raise ValueError(
-            "model must be a functional or a Sequential model; "
-            "a subclassed model hides its layers"
-        )
-    names = [one.name for one in model.layers]
-    if layer is not None and layer not in names:
-        raise ValueError(
-            f"layer must be one of {', '.join(names)}; got {layer!r}"
-        )
-    ends = model.outputs if layer is None else [model.get_layer(layer).output]
-    operations = keras.Function(model.inputs, ends).operations
-    found, made = [], set()
+def between(pixels, tensors):
+    """The operations through which tensors hang on the pixels, in order."""
+    hanging = {pixels.op}
+    operations = pixels.graph.get_operations()  # inputs before what reads them
     for operation in operations:
-        if isinstance(operation, keras.Model):
-            raise ValueError(
-                f"model must be flat, but {operation.name!r} is a model "
-                "inside it: build it on input_tensor=… instead of calling it"
-            )
-        read = keras.tree.flatten(operation.input)
-        if isinstance(operation, keras.layers.InputLayer):
-            read = []
-        step = Step(operation, tuple(map(id, read)), id(operation.output))
-        if not made.issuperset(step.inputs):
-            raise ValueError(_TWICE.format(operation.name))
-        found.append(step)
-        made.add(step.output)
-    if not made.issuperset(map(id, ends)):
-        raise ValueError(_TWICE.format(operations[-1].name))
-    outputs = [step.operation.output for step in found]
-    return found, keras.Function(model.inputs, outputs)
+        if operation.type not in SIZES and any(
+            tensor.op in hanging for tensor in operation.inputs
+        ):
+            hanging.add(operation)
+    needed, waiting = set(), [t.op for t in tf.nest.flatten(tensors)]
+    while waiting:
+        operation = waiting.pop()
+        if operation in hanging and operation not in needed:
+            needed.add(operation)
+            waiting += [tensor.op for tensor in operation.inputs]
+    return [op for op in operations if op in needed and op is not pixels.op]
 
 
-_TWICE = (
-    "each layer must be used once, but {!r}, or one before it, is used "
-    "again, here or in another model. In the second case a copy by "
-    "keras.models.clone_model (and set_weights) will do"
-)
+def is_linear(operation, hanging):
+    """Is the way back through it a transposed linear map?
+
+    `hanging`: the set of the operations that hang on the pixels.
+    """
+    if operation.type == "FusedBatchNormV3":
+        return not operation.get_attr("is_training")
+    if operation.type in CALLS:
+        return _calls_linear(operation)
+    if operation.type in LINEAR:
+        return True
+    inputs = [tensor.op in hanging for tensor in operation.inputs]
+    if operation.type == "RealDiv":
+        return not inputs[1]
+    return operation.type in LINEAR_IN_ONE and sum(inputs) == 1
+
+
+def _calls_linear(operation):
+    """Is all linear in the function that is called? Keras calls one for a
+    convolution in groups."""
+    name = operation.get_attr("f").name
+    for function in operation.graph.as_graph_def().library.function:
+        if function.signature.name == name:
+            kinds = {node.op for node in function.node_def}
+            return kinds <= LINEAR | IN_FUNCTIONS
+    return False
+
+
+def where(operation):
+    """In which layer an operation lies, for error texts."""
+    *scopes, _ = operation.name.split("/")
+    path = "/".join(re.sub(r"_\d+$", "", scope) for scope in scopes[1:])
+    return f"layer {path!r} ({operation.type})" if path else operation.type

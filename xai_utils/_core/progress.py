@@ -14,3 +14,12 @@ def bar(total):
     return tqdm(
         total=total, delay=2, leave=False, disable="TQDM_DISABLE" in os.environ
     )
+
+
+def batches(total, size):
+    """Slices of at most `size` that go through `total` things, with a bar."""
+    with bar(total) as progress:
+        for start in range(0, total, size):
+            part = slice(start, min(start + size, total))
+            yield part
+            progress.update(part.stop - part.start)

@@ -1,95 +1,257 @@
-"""How a target runs on a model: shared by gradients and occlusion."""
+"""Where a model runs: compiled, never stale, in batches that the caller cuts.
+
+A method supplies its step, a function of tensors. `runner` turns it into a
+function of arrays. What it compiled is used again only while nothing that the
+graph depends on has changed (see `fingerprint`), and goes with the model.
+"""
+
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from .fingerprint import fingerprint
+from .inputs import input_dtype
 
-def spread(arguments, n):
-    """Each argument with one entry for each of `n` images."""
-    spreads = []
-    for argument in map(np.asarray, arguments):
-        if argument.ndim == 0 or len(argument) == 1:
-            argument = np.broadcast_to(argument, (n, *argument.shape[1:]))
-        elif len(argument) != n:
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "xai_utils differentiates with TensorFlow, but Keras runs on "
+        f"{keras.backend.backend()!r}: set the environment variable "
+        "KERAS_BACKEND to 'tensorflow' before Python starts"
+    )
+
+#: Compiled functions that are kept for a model.
+KEPT = 32
+
+
+class _Compiled(NamedTuple):
+    call: Callable  # images and the targets' arguments -> results, demands
+    messages: list  # what to say when a demand is not met
+
+
+_kept = weakref.WeakKeyDictionary()  # model -> {fingerprint: _Compiled}
+_lock = threading.RLock()  # for `_kept`, and while a model is traced
+_demands = []  # those of the trace at hand
+
+
+def runner(model, step, targets, images):
+    """Compile a step, or find it compiled.
+
+    Args:
+        model: keras.Model, checked.
+        step: `(read, scores, images)` -> a structure of tensors. `read`
+            takes images and returns a dict: layer ("": the model) -> what
+            it puts out, at least in float32. `scores` holds a function for
+            each target, from that dict to `(n,)`.
+        targets: list of `targets.Target`.
+        images: an array; of its shape all but the first axis counts.
+
+    Returns:
+        A function `(images, part=slice(None))` -> the step's results as
+        arrays. `part` says which of a target's classes or truths belong to
+        these images.
+    """
+    arguments = [np.asarray(a) for t in targets for a in t.arguments]
+    arguments = [spread(a, len(images)) for a in arguments]
+    dtype = input_dtype(model)
+    arrays = [(images.shape[1:], dtype.name)]
+    arrays += [(a.shape[1:], a.dtype.name) for a in arguments]
+    compiled = _find(model, step, targets, arrays)
+
+    def run(images, part=slice(None)):
+        tensors = [tf.constant(np.asarray(images, dtype))]
+        for argument in arguments:
+            tensors.append(tf.constant(spread(argument[part], len(images))))
+        results, demands = compiled.call(*tensors)
+        for (met, value), message in zip(demands, compiled.messages):
+            if not np.all(met):
+                raise ValueError(message.format(np.max(value)))
+        return tf.nest.map_structure(lambda tensor: tensor.numpy(), results)
+
+    return run
+
+
+def spread(argument, n):
+    """`argument`, one for all images or one an image, as one an image."""
+    if argument.ndim == 0 or len(argument) == 1:
+        return np.broadcast_to(argument, (n, *argument.shape[1:]))
+    if len(argument) != n:
+        raise ValueError(
+            f"the target has {len(argument)} classes or truths for {n} "
+            f"images; give one, or {n}"
+        )
+    return argument
+
+
+def demand(met, message, value=0):
+    """In a target: refuse images for which something is not so.
+
+    Args:
+        met: bool tensor, true where all is well.
+        message: of the ValueError; its {} becomes the largest `value`.
+        value: a tensor.
+    """
+    if tf.executing_eagerly():
+        if not np.all(met):
+            raise ValueError(message.format(np.max(value)))
+    else:
+        _demands.append((met, value, message))
+
+
+def _find(model, step, targets, arrays):
+    functions = [(target.function, target.layer) for target in targets]
+    with _lock:
+        epsilon = keras.config.epsilon()  # some losses have it inside
+        key = fingerprint(model, step, functions, arrays, epsilon)
+        kept = _kept.setdefault(model, {})
+        if key in kept:
+            return kept[key]
+        compiled = _compile(model, step, targets, arrays)
+        if key is not None:
+            kept[key] = compiled
+            if len(kept) > KEPT:
+                del kept[next(iter(kept))]
+        return compiled
+
+
+def _compile(model, step, targets, arrays):
+    """Trace the step once, for any number of images.
+
+    What is returned does not refer to the model, so that it can be freed.
+    """
+    layers = {target.layer for target in targets} - {""}
+    read = partial(_read, model, layers)
+    messages = []
+
+    def traced(images, *arguments):
+        arguments, scores = list(arguments), []
+        for target in targets:
+            own = [arguments.pop(0) for _ in target.arguments]
+            scores.append(partial(_score, target, own, tf.shape(images)[0]))
+        _demands.clear()
+        results = step(read, scores, images)
+        messages.extend(message for *_, message in _demands)
+        return results, [(met, value) for met, value, _ in _demands]
+
+    signature = [tf.TensorSpec((None, *s), dtype) for s, dtype in arrays]
+    function = tf.function(traced, input_signature=signature, autograph=False)
+    return _Compiled(function.get_concrete_function(), messages)
+
+
+def _read(model, layers, images):
+    """What the model and the layers in it put out after training: without
+    dropout, with stored statistics, and without writing any variable."""
+    with keras.StatelessScope(), _recording(model, layers) as calls:
+        outputs = {"": model(images, training=False)}
+    for name, made in calls.items():
+        if not made:
             raise ValueError(
-                f"the target has {len(argument)} classes or "
-                f"truths for {n} images; give one, or {n}"
+                f"layer {name!r} takes no part in what the model puts out"
             )
-        spreads.append(argument)
-    return spreads
+        outputs[name] = made[-1]
+    return tf.nest.map_structure(_in_full, outputs)
 
 
-def signature(arrays):
-    """Shape and dtype of arrays whose first axis may have any length: a key
-    of compiled functions that is quick to compare."""
-    return tuple((array.shape[1:], array.dtype.name) for array in arrays)
+@contextmanager
+def _recording(model, names):
+    """A dict: layer -> a list that gets the output of each of its calls.
 
-
-def specs(arrays):
-    """What `signature` returned, in TensorFlow's words."""
-    return [tf.TensorSpec((None, *shape), dtype) for shape, dtype in arrays]
-
-
-def reader(model, layer_names):
-    """A function: images -> [output of each layer; None: of the model].
-
-    The model runs as it does after training: no dropout, and batch
-    normalisation with its stored statistics.
+    A layer is wrapped for the time of one trace, in whatever model it lies.
     """
-    inner = [name for name in layer_names if name is not None]
-    if not inner:
-        return lambda images: (
-            [model(images, training=False)] * len(layer_names)
-        )
-    if not getattr(model, "inputs", None):
-        raise ValueError(
-            "a subclassed model hides its layers: unit() needs a "
-            "functional or a Sequential model"
-        )
+    calls, thread, wrapped = {}, threading.get_ident(), []
     try:
-        found = {name: model.get_layer(name).output for name in inner}
-        probe = keras.Model(model.inputs[0], {"": model.outputs, **found})
-    except ValueError as error:
-        names = ", ".join(layer.name for layer in model.layers)
+        for name in names:
+            layer, calls[name] = find_layer(model, name), []
+            way = "quantized_call" if _is_quantized(layer) else "call"
+            original = getattr(layer, way)
+
+            def record(*args, _made=calls[name], _call=original, **options):
+                output = _call(*args, **options)
+                if threading.get_ident() == thread:
+                    _made.append(output)
+                return output
+
+            wrapped.append((layer, way, vars(layer).get(way)))
+            setattr(layer, way, record)
+        yield calls
+    finally:
+        for layer, way, before in wrapped:
+            vars(layer).pop(way)
+            if before is not None:
+                setattr(layer, way, before)
+
+
+def _is_quantized(layer):
+    return getattr(layer, "quantization_mode", None) is not None
+
+
+def find_layer(model, name):
+    """The layer of that name; ``base/conv3`` lies in the model ``base``."""
+    place = model
+    for part in name.split("/"):
+        if not getattr(place, "inputs", None):
+            raise ValueError(
+                f"a subclassed model hides its layers, so that {name!r} can't "
+                "be found: unit() needs functional or Sequential models"
+            )
+        inside = {layer.name: layer for layer in place.layers}
+        if part not in inside:
+            raise ValueError(
+                f"layer must be one of {', '.join(layer_names(model))}; "
+                f"got {name!r}"
+            )
+        place = inside[part]
+    return place
+
+
+def layer_names(model, above=""):
+    """The names of all layers, those in nested models with their path."""
+    names = []
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        names.append(above + layer.name)
+        if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
+            names += layer_names(layer, f"{above}{layer.name}/")
+    return names
+
+
+def _in_full(tensor):
+    """At least in float32: half precision is the model's own affair. And on
+    its own: a gradient with respect to it leaves out all other outputs."""
+    if tensor.dtype in (tf.float16, tf.bfloat16):
+        return tf.cast(tensor, tf.float32)
+    return tf.identity(tensor)
+
+
+def _score(target, arguments, n, outputs):
+    """The target of each image, `(n,)`, at least in float32."""
+    try:
+        scores = target.function(outputs[target.layer], *arguments)
+    except NotImplementedError as error:
         raise ValueError(
-            f"layer must be one of {names}, and not lie in a "
-            f"nested model or be shared with another; got "
-            f"{inner} ({error})"
+            "target must be written in TensorFlow or keras.ops, such as "
+            f"tf.reduce_max in place of np.max ({error})"
         ) from error
-    single = len(model.outputs) == 1
-
-    def read(images):
-        outputs = probe(images, training=False)
-        own = outputs[""][0] if single else outputs[""]
-        return [own if name is None else outputs[name] for name in layer_names]
-
-    return read
-
-
-def apply(function, outputs, arguments):
-    """The scores `(n,)` of a target's function, in full precision."""
-    scores = function(outputs, *arguments)
-    if not tf.is_tensor(scores) or scores.shape.rank != 1:
-        shape = getattr(scores, "shape", type(scores).__name__)
+    shape = getattr(scores, "shape", None)
+    if not tf.is_tensor(scores) or shape.rank != 1 or shape[0] is not None:
+        got = f"shape {shape}" if tf.is_tensor(scores) else type(scores)
         raise ValueError(
-            "target must return one number for each image, "
-            f"shape (n,); got {shape}"
+            "target must return one number for each image, shape (n,), for "
+            "outputs (n, …), such as lambda outputs: outputs[:, 3], or a mean "
+            f"over what is left, tf.reduce_mean(…, axis=[1, 2]); got {got}"
         )
-    if scores.dtype != tf.float64:
-        scores = tf.cast(scores, tf.float32)
-    return scores
-
-
-def structure(model):
-    """What may change in a model without a new object: its activations.
-
-    Part of the key of every compiled function, so that a model whose last
-    activation was removed is compiled anew, not silently explained as it was.
-    """
-    return tuple(
-        structure(layer)
-        if isinstance(layer, keras.Model)
-        else getattr(layer, "activation", None)
-        for layer in model.layers
+    counted = tf.shape(scores)[0]
+    message = (
+        "target must return one number for each image; it returns {} in all"
+    )
+    demand(counted == n, message, counted)
+    return tf.cast(
+        scores, tf.float64 if scores.dtype.size == 8 else tf.float32
     )

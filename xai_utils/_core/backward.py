@@ -1,0 +1,108 @@
+"""From the scores back to the pixels: what gradients and deconvnet share."""
+
+import numpy as np
+import tensorflow as tf
+
+from .inputs import check_batch_size, check_images
+from .progress import batches
+from .runner import runner
+
+
+def maps(model, images, target, batch_size, step):
+    """Run a step that returns the scores and a map of each image.
+
+    Arguments as for `gradients.gradient`; `step` as for `runner`.
+
+    Returns:
+        The maps, `(n, …)`, finite.
+    """
+    images = check_images(model, images)
+    check_batch_size(batch_size)
+    run = runner(model, step, [target], images)
+    found = None
+    for batch in batches(len(images), batch_size):
+        scores, part = run(images[batch], batch)
+        check_finite("the target", scores)
+        check_finite("the gradient of the target", part)
+        if found is None:
+            found = np.empty((len(images), *part.shape[1:]), part.dtype)
+        found[batch] = part
+    return found
+
+
+def forward_and_back(read, scores, images):
+    """The step of the plain gradient: one target, and its slope, for each
+    image; see `runner`."""
+    outputs = read(images)
+    (score,) = scores
+    explained = score(outputs)
+    return explained, pull_back(*seeds(explained, outputs), images)
+
+
+def seeds(scores, outputs):
+    """Where the way back starts.
+
+    Returns:
+        The tensors of `outputs` that the scores hang on, and for each of them
+        ∂ scores / ∂ tensor. The images do not influence each other, so the
+        gradient of the sum of their scores holds the gradient of each.
+    """
+    tensors = tf.nest.flatten(outputs)
+    slopes = tf.gradients(scores, tensors)
+    starts = [pair for pair in zip(tensors, slopes) if pair[1] is not None]
+    if not starts:
+        raise ValueError(
+            "target must depend smoothly on the model's outputs; this one "
+            "(an arg-max? a constant?) has no gradient"
+        )
+    return zip(*starts)
+
+
+def pull_back(tensors, slopes, images):
+    """The slopes at some tensors, taken back to the pixels.
+
+    They start with a size between 1 and 2 and get their own size back at the
+    pixels, so that half precision does not lose small ones on the way. The
+    factor is a power of two, which rounds nothing.
+    """
+    factor = _power_of_two(slopes)
+    slopes = [slope / _beside(factor, slope) for slope in slopes]
+    (signal,) = tf.gradients(tensors, images, grad_ys=slopes)
+    if signal is None:
+        raise ValueError(
+            "target must depend smoothly on the pixels; this model's outputs "
+            "(an arg-max? a constant?) have no gradient"
+        )
+    signal = tf.cast(signal, factor.dtype)
+    return signal * _beside(factor, signal)
+
+
+def _power_of_two(slopes):
+    """For each image the power of two just below its largest slope, `(n,)`."""
+    sizes = [tf.reshape(abs(s), [tf.shape(s)[0], -1]) for s in slopes]
+    largest = tf.reduce_max(tf.concat(sizes, axis=1), axis=1)
+    # Of a float's bits the exponent alone, without sign and mantissa.
+    whole, exponent = {
+        tf.float32: (tf.int32, 0x7F800000),
+        tf.float64: (tf.int64, 0x7FF0000000000000),
+    }[largest.dtype]
+    bits = tf.bitwise.bitwise_and(tf.bitcast(largest, whole), exponent)
+    power = tf.bitcast(bits, largest.dtype)
+    return tf.where((power > 0) & (power < largest.dtype.max), power, 1)
+
+
+def _beside(factor, tensor):
+    """`(n,)` as `(n, 1, …)`, to multiply a tensor `(n, …)` with."""
+    return tf.reshape(factor, [-1] + [1] * (tensor.shape.rank - 1))
+
+
+def check_finite(what, values):
+    """Raise a ValueError that says for how many images it is not finite."""
+    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"{what} is NaN or infinite for {(~finite).sum()} of "
+            f"{len(finite)} images. The usual cause is a division by a norm "
+            "of zero, or a root or logarithm of zero, in the model or the "
+            "target: add a small number there"
+        )

@@ -145,15 +145,23 @@ def _filler(image, fill, patch):
                 f"{fill!r}"
             )
     colour = np.asarray(fill)
-    if colour.shape not in ((), image.shape[2:]) or (
-        colour.dtype.kind not in "uif"
-        or not np.isfinite(colour.astype(image.dtype).astype(float)).all()
+    wanted = colour.shape in ((), image.shape[2:])
+    if (
+        not wanted
+        or colour.dtype.kind not in "uif"
+        or not _fits(colour, image)
     ):
         raise ValueError(
             "fill must be one finite number or one for each of the "
             f"{image.shape[2]} channels; got {fill!r}"
         )
     return np.broadcast_to(colour, image.shape)
+
+
+def _fits(colour, image):
+    """Is it finite in the image's precision?"""
+    with np.errstate(over="ignore"):
+        return np.isfinite(colour.astype(image.dtype)).all()
 
 
 def _check_sizes(patch, stride, shape):

@@ -23,6 +23,8 @@ ELEMENTWISE = (
     *("Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Square"),
     *("SquaredDifference", "Sub", "Tanh"),
 )
+
+
 def receptive_field(
     model: keras.Model, layer: str, position: tuple[int, int] | None = None
 ) -> tuple[int, int, int, int]:

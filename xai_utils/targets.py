@@ -198,6 +198,7 @@ def _loss(function, outputs, y_true):
             known |= y_true == tf.cast(ignored, y_true.dtype)
         wanted = f"y_true must be class indices below {outputs.shape[-1]}"
         demand(known, wanted + "; got {}", y_true)
+        y_true = tf.where(known, y_true, 0)  # the demand speaks afterwards
     else:
         y_true = tf.cast(_like_outputs(y_true, outputs), outputs.dtype)
     return each(y_true, outputs)
@@ -215,8 +216,8 @@ def _like_outputs(y_true, outputs):
         raise ValueError(
             f"y_true must have the outputs' shape, {_sizes(wanted)}; got "
             f"{_sizes(got)}. For class indices take "
-            "'sparse_categorical_crossentropy', or write a target: "
-            "lambda outputs: function(y_true, outputs)"
+            "'sparse_categorical_crossentropy'; for a function of your own "
+            "Target(lambda outputs, y: function(y, outputs), (y_true,))"
         )
     return tf.reshape(y_true, tf.shape(outputs))
 
@@ -291,12 +292,22 @@ def _ending(outputs):
 def _is_distribution(outputs):
     """Of which images the outputs are not negative and sum to one, as far as
     the model's precision can tell: bool `(n,)`."""
-    dtype = outputs.dtype
-    if not tf.executing_eagerly() and outputs.op.type == "Cast":
-        dtype = outputs.op.inputs[0].dtype
-    tolerance = {tf.float16: 4e-3, tf.bfloat16: 3e-2}.get(dtype, 1e-4)
+    tolerance = _tolerance(outputs)
     total = tf.reduce_sum(outputs, axis=1)
     return (tf.reduce_min(outputs, axis=1) >= 0) & (abs(total - 1) < tolerance)
+
+
+def _tolerance(outputs):
+    """How far from one the sum of a soft-max may be, where half precision
+    was used on the way."""
+    if tf.executing_eagerly():
+        dtypes = {outputs.dtype}
+    else:
+        operations = outputs.graph.get_operations()
+        dtypes = {t.dtype for op in operations for t in op.outputs}
+    if tf.bfloat16 in dtypes:
+        return 3e-2
+    return 4e-3 if tf.float16 in dtypes else 1e-4
 
 
 def _whole_numbers(numbers, name):

@@ -1,14 +1,15 @@
 """Photographs: samples that scikit-image ships, and anybody's picture file."""
 
 import os
-import warnings
+import stat
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import skimage.data
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image
+
+from ._decoding import check_size, decode
 
 #: Name -> (how scikit-image calls it, who made it and its terms, as
 #: scikit-image's documentation states them). All lie in the package itself:
@@ -37,10 +38,6 @@ SAMPLES = {
     ),
 }
 
-#: A smaller picture shows nothing; a larger one may not fit into memory.
-MIN_SIDE = 16
-MAX_PIXELS = 100_000_000
-
 
 @lru_cache
 def sample(name, size=None):
@@ -54,7 +51,7 @@ def sample(name, size=None):
         uint8 `(h, w, 3)`, RGB, read-only (the array is shared by all calls).
 
     Raises:
-        ValueError: there is no sample of that name.
+        ValueError: there is no sample of that name; `size` as in `load`.
     """
     if name not in SAMPLES:
         raise ValueError(
@@ -63,7 +60,8 @@ def sample(name, size=None):
     picture = getattr(skimage.data, SAMPLES[name][0])()
     if isinstance(picture, tuple):  # the stereo pair: left, right, disparity
         picture = picture[0]
-    picture = np.array(_fit(Image.fromarray(picture).convert("RGB"), size))
+    picture = np.array(Image.fromarray(picture).convert("RGB"))
+    picture = _fit(picture, size)
     picture.flags.writeable = False
     return picture
 
@@ -71,9 +69,10 @@ def sample(name, size=None):
 def load(path, size=None):
     """Read a picture file as a viewer would show it.
 
-    JPEG, PNG, WebP, GIF and TIFF (of several frames the first), grey, 16-bit,
-    palette, CMYK or with transparency (laid on white). The EXIF orientation
-    and an embedded colour profile are applied.
+    JPEG, PNG, WebP, GIF, TIFF and BMP (of several frames the first): grey,
+    16-bit (rounded to 8 if grey, else cut to the higher 8), palette, CMYK or
+    with transparency (laid on white). The EXIF orientation and a usable
+    embedded colour profile are applied.
 
     Args:
         path: the file, a string or a path.
@@ -85,9 +84,14 @@ def load(path, size=None):
         uint8 `(h, w, 3)`, RGB in 0–255; with `size`: `(size, size, 3)`.
 
     Raises:
+        TypeError: `path` is neither a string nor a path.
         FileNotFoundError, IsADirectoryError: there is no file at `path`.
-        ValueError: the file is no picture, is damaged, or has fewer than
-            16 pixels a side or more than 100 million in all.
+        PermissionError: there is one that you may not read.
+        ValueError: what `path` names is no regular file, is no picture of
+            these formats, is damaged or of a kind that cannot be read
+            faithfully, or has fewer than 16 pixels a side or more than
+            50.3 million (8192 × 6144) in all, which might take more than
+            1 GiB of memory; `size` is no whole number or too large.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(
@@ -95,122 +99,62 @@ def load(path, size=None):
             f"got {type(path).__name__}"
         )
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(
-            f"path must be a picture file; {path} is a folder"
-        )
-    if not path.exists():
+    _check_file(path)
+    return _fit(decode(path), size)
+
+
+def _check_file(path):
+    """Raise a helpful error unless `path` is a file that can be read."""
+    wanted = "path must be a picture file"
+    try:
+        kind = path.stat().st_mode
+        if stat.S_ISREG(kind):
+            with open(path, "rb") as file:
+                first = file.read(1)
+    except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
-            f"path must be a picture file; there is no "
-            f"file {path} (working folder: {Path.cwd()})"
-        )
-    if path.stat().st_size == 0:
+            f"{wanted}; there is no file {path} (working folder: {Path.cwd()})"
+        ) from None
+    except PermissionError:
+        raise PermissionError(
+            f"{wanted} that you may read; you lack the permission for {path}. "
+            "Change the permissions of the file and of its folders, or use a "
+            "copy of your own"
+        ) from None
+    except OSError as error:  # too long a name, a circle of links
+        name = str(path) if len(str(path)) <= 100 else f"{str(path)[:100]}…"
         raise ValueError(
-            f"path must be a picture file; {path} is empty (0 bytes)"
-        )
-    # MAX_PIXELS is our own, lower limit: Pillow's warning would only repeat
-    # it, and its error comes without a hint at what to do.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        try:
-            opened = Image.open(path)
-        except Image.DecompressionBombError as error:
-            raise ValueError(
-                f"{path} is too large: {error}. Shrink it to "
-                f"at most {MAX_PIXELS:,} pixels"
-            ) from error
-        except Exception as error:  # decoders raise many kinds
-            raise ValueError(
-                f"{path} is not a picture that can be read (JPEG, PNG, WebP, "
-                f"GIF, TIFF): {error}"
-            ) from error
-    with opened:
-        _check_size(path, *opened.size)
-        try:
-            upright = ImageOps.exif_transpose(opened)
-            rgb = _to_rgb(upright)
-        except Exception as error:
-            raise ValueError(
-                f"{path} is a damaged or unusual picture and "
-                f"cannot be decoded: {error}"
-            ) from error
-    return np.array(_fit(rgb, size))
-
-
-def _check_size(name, width, height):
-    if min(width, height) < MIN_SIDE:
+            f"{wanted}; {name} cannot be opened: {error.strerror}"
+        ) from error
+    except ValueError:  # NUL, or what the file system cannot encode
         raise ValueError(
-            f"{name} is too small: {width} × {height} pixels; "
-            f"at least {MIN_SIDE} × {MIN_SIDE} are needed"
-        )
-    if width * height > MAX_PIXELS:
-        raise ValueError(
-            f"{name} is too large: {width:,} × {height:,} "
-            f"pixels; shrink it to at most {MAX_PIXELS:,}"
-        )
+            f"{wanted}; {str(path)!r} has a character that no file name has"
+        ) from None
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(f"{wanted}; {path} is a folder")
+    if not stat.S_ISREG(kind):  # reading a pipe might wait for ever
+        raise ValueError(f"{wanted}; {path} is a pipe, a socket or a device")
+    if not first:
+        raise ValueError(f"{wanted}; {path} is empty (0 bytes)")
 
 
-def _to_rgb(picture):
-    """Any Pillow mode -> RGB, 8 bits a channel, in the sRGB colours."""
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        return _from_deep_grey(picture)
-    if picture.mode in ("LA", "PA", "La", "RGBa") or (
-        "transparency" in picture.info
-    ):
-        picture = picture.convert("RGBA")
-    elif picture.mode in ("1", "P"):
-        picture = picture.convert("RGB")
-    opaque = _to_srgb(picture)
-    if picture.mode == "RGBA":
-        paper = Image.new("RGB", picture.size, "white")
-        paper.paste(opaque, mask=picture.getchannel("A"))
-        return paper
-    return opaque
-
-
-def _to_srgb(picture):
-    """Apply the embedded colour profile, where there is a usable one."""
-    profile = picture.info.get("icc_profile")
-    if profile:
-        opaque = picture.convert("RGB") if picture.mode == "RGBA" else picture
-        try:
-            return ImageCms.profileToProfile(
-                opaque,
-                ImageCms.ImageCmsProfile(BytesIO(profile)),
-                ImageCms.createProfile("sRGB"),
-                outputMode="RGB",
-            )
-        except (ImageCms.PyCMSError, OSError):
-            pass  # viewers, too, show a picture whose profile is unusable
-    return picture.convert("RGB")
-
-
-def _from_deep_grey(picture):
-    """16-bit grey: 65535 is white. Pillow's own conversion clips at 255."""
-    levels = np.asarray(picture, np.float64)
-    if picture.mode == "F" or levels.min() < 0 or levels.max() > 65535:
-        raise ValueError(
-            "its grey levels are not 8 or 16 bits, so that it "
-            "is not known which value is white"
-        )
-    grey = np.rint(levels / 257).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
-
-
-def _fit(picture, size):
+def _fit(pixels, size):
     """Short side to `size`·256/224, then the central square; None: as is."""
     if size is None:
-        return picture
+        return pixels
     if not isinstance(size, (int, np.integer)) or size < 1:
         raise ValueError(
             f"size must be None or a whole number of pixels, at "
             f"least 1; got {size!r}"
         )
+    picture = Image.fromarray(pixels)
     short = round(size * 256 / 224)
     scale = short / min(picture.size)
     width, height = (max(round(side * scale), short) for side in picture.size)
-    _check_size("the picture, resized,", width, height)
+    check_size("the picture, resized,", width, height)
     left, top = (width - size) // 2, (height - size) // 2
-    return picture.resize((width, height), Image.Resampling.BILINEAR).crop(
-        (left, top, left + size, top + size)
+    return np.array(
+        picture.resize((width, height), Image.Resampling.BILINEAR).crop(
+            (left, top, left + size, top + size)
+        )
     )

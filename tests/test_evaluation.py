@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ml_dtypes import bfloat16
 
 from xai_utils import evaluation
 
@@ -19,6 +20,22 @@ def test_mass_on_mask():
     assert evaluation.mass_on_mask(np.zeros((1, 4, 4)), MASK) == [0]
 
 
+def test_the_total_of_a_map_may_be_larger_than_any_float():
+    values = np.full((1, 4, 4), 1e308)
+    assert evaluation.mass_on_mask(values, MASK) == [0.25]
+    values = np.full((1, 4, 4), 5e-324)
+    assert evaluation.mass_on_mask(values, MASK) == [0.25]
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, np.float16])
+def test_whole_numbers_and_short_ones_do_not_overflow(dtype):
+    values = np.full((1, 40, 40), 100).astype(dtype)
+    mask = np.zeros((1, 40, 40), bool)
+    mask[0, :10] = True
+    assert evaluation.mass_on_mask(values, mask) == [0.25]
+    assert evaluation.pointing_game(values, mask) == [0.25]
+
+
 def test_pointing_game():
     values = np.zeros((1, 4, 4))
     values[0, 3, 1] = 1  # two pixels below the mask
@@ -28,6 +45,56 @@ def test_pointing_game():
     values[0, 1, 1] = 2
     assert evaluation.pointing_game(values, MASK)[0]
     assert not evaluation.pointing_game(values, np.zeros_like(MASK))[0]
+
+
+def test_pixels_that_share_the_maximum_share_the_hit():
+    constant = np.ones((1, 4, 4))
+    assert evaluation.pointing_game(constant, MASK) == [4 / 16]
+    assert evaluation.pointing_game(constant, ~MASK) == [12 / 16]
+    assert evaluation.pointing_game(constant, MASK, 1) == [8 / 16]
+    values = np.zeros((1, 4, 4))
+    values[0, 1, 1] = values[0, 1, 2] = values[0, 3, 3] = 1
+    assert evaluation.pointing_game(values, MASK) == [1 / 3]
+
+
+def hits_by_hand(values, mask, tolerance):
+    """Of each pixel with the maximum, the distance to each of the mask."""
+    hits = [
+        any(
+            np.hypot(y - row, x - column) <= tolerance
+            for y, x in np.argwhere(mask)
+        )
+        for row, column in np.argwhere(values == values.max())
+    ]
+    return sum(hits) / len(hits)
+
+
+@pytest.mark.parametrize("tolerance", [0, 1, np.sqrt(2), 2.5])
+def test_pointing_game_by_hand(tolerance):
+    rng = np.random.default_rng(0)
+    tied = rng.integers(0, 5, (20, 6, 9))
+    untied = rng.permuted(np.arange(20 * 54).reshape(20, 54), axis=1)
+    masks = rng.random((20, 6, 9)) < 0.1
+    for maps in (tied, untied.reshape(20, 6, 9)):
+        shares = evaluation.pointing_game(maps, masks, tolerance)
+        expected = [
+            hits_by_hand(values, mask, tolerance)
+            for values, mask in zip(maps, masks)
+        ]
+        np.testing.assert_allclose(shares, expected, rtol=1e-12)
+    assert shares.dtype == float and set(shares) <= {0, 1}
+
+
+def test_whole_numbers_keep_their_last_digit():
+    values = np.zeros((1, 4, 4), np.int64)
+    values[0, 3, 3], values[0, 0, 0] = 2**53, 2**53 + 1
+    assert evaluation.pointing_game(values, MASK) == [1]
+
+
+@pytest.mark.parametrize("tolerance", [-1, np.nan, np.inf])
+def test_a_tolerance_that_is_none(tolerance):
+    with pytest.raises(ValueError, match=f"tolerance .*got {tolerance}"):
+        evaluation.pointing_game(np.ones((1, 4, 4)), MASK, tolerance)
 
 
 def test_mask_iou():
@@ -67,12 +134,41 @@ def test_box_iou():
     [
         (evaluation.mask_iou, MASK, MASK[0], ValueError, "same shape"),
         (evaluation.mask_iou, MASK, MASK.astype(int), TypeError, "bool"),
+        (evaluation.mask_iou, MASK[:, :0], MASK[:, :0], ValueError, "least 1"),
         (
             evaluation.box_iou,
             [(0, 0, 1, 1)],
             (0, 0, 1, 1),
             ValueError,
             "same sh",
+        ),
+        (
+            evaluation.box_iou,
+            np.zeros((0, 4)),
+            np.zeros((0, 4)),
+            ValueError,
+            "n ≥ 1; got .0, 4.",
+        ),
+        (
+            evaluation.box_iou,
+            [(0, 0, 1, 1)],
+            [(0, 0, 1, np.nan)],
+            ValueError,
+            "truths must be finite",
+        ),
+        (
+            evaluation.box_iou,
+            [(0, 0, 1, np.inf)],
+            [(0, 0, 1, 1)],
+            ValueError,
+            "boxes must be finite",
+        ),
+        (
+            evaluation.box_iou,
+            [("0", "0", "1", "1")],
+            [(0, 0, 1, 1)],
+            TypeError,
+            "boxes must hold real numbers; got dtype <U1",
         ),
         (
             evaluation.box_iou,
@@ -102,12 +198,70 @@ def test_baselines():
     assert 0.4 < noise.mean() < 0.6 and noise[0, 0, 0] != noise[1, 0, 0]
 
 
+BASELINES = [evaluation.centre_map, evaluation.edge_map, evaluation.random_map]
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_one_picture_needs_a_batch_axis(baseline):
+    image = np.zeros((8, 12, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"got \(8, 12, 3\).*image\[None\]"):
+        baseline(image)
+    assert baseline(image[None]).shape == (1, 8, 12)
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize(
+    "shape", [(0, 8, 12, 3), (2, 0, 12, 3), (2, 8, 0, 3), (8, 12), (1,) * 5]
+)
+def test_baselines_need_pixels(baseline, shape):
+    with pytest.raises(ValueError, match="images must have shape .n, h, w, "):
+        baseline(np.zeros(shape))
+
+
+def test_edges_need_finite_numbers_in_three_channels():
+    for channels in (1, 2, 4):
+        with pytest.raises(ValueError, match=r"images must be RGB, .n, h, w,"):
+            evaluation.edge_map(np.zeros((1, 8, 8, channels)))
+    for wrong in (np.nan, np.inf):
+        images = np.zeros((1, 8, 8, 3))
+        images[0, 4, 4, 1] = wrong
+        with pytest.raises(ValueError, match="images must be finite"):
+            evaluation.edge_map(images)
+    with pytest.raises(TypeError, match="real numbers; got dtype <U1"):
+        evaluation.edge_map(np.full((1, 8, 8, 3), "7"))
+
+
+@pytest.mark.parametrize(
+    "dtype, level, step",
+    [
+        (np.uint8, 51, 51 / 255),
+        (np.float64, 51 / 255, 51 / 255),
+        (np.float32, 51, 51),
+        (bfloat16, 51, 51),
+    ],
+)
+def test_edges_have_the_scale_that_the_docstring_names(dtype, level, step):
+    """A vertical step: the filter along the rows is zero, and scikit-image
+    divides the root of the sum of two squares by √2."""
+    images = np.zeros((1, 8, 8, 3), dtype)
+    images[0, :, 4:] = level
+    edges = evaluation.edge_map(images)
+    assert edges.dtype == np.float64
+    np.testing.assert_allclose(
+        edges[0, 2:-2, 3:5], step / np.sqrt(2), rtol=1e-6
+    )
+
+
 @pytest.mark.parametrize(
     "maps, masks, error, message",
     [
         (-np.ones((1, 4, 4)), MASK, ValueError, "must not be negative"),
         (np.ones((4, 4)), MASK[0], ValueError, "same shape"),
         (np.ones((1, 4, 5)), MASK, ValueError, "same shape"),
+        (np.ones((1, 0, 4)), MASK[:, :0], ValueError, "each side at least 1"),
+        (np.ones((0, 4, 4)), MASK[:0], ValueError, "each side at least 1"),
+        (np.ones((1, 4, 4), complex), MASK, TypeError, "got dtype complex128"),
+        (np.full((1, 4, 4), "1"), MASK, TypeError, "got dtype <U1"),
         (np.full((1, 4, 4), np.nan), MASK, ValueError, "finite"),
         (np.ones((1, 4, 4)), MASK.astype(int), TypeError, "bool"),
     ],
@@ -115,3 +269,8 @@ def test_baselines():
 def test_bad_input(maps, masks, error, message):
     with pytest.raises(error, match=message):
         evaluation.mass_on_mask(maps, masks)
+    if "negative" in message:  # the advice
+        assert evaluation.mass_on_mask(np.maximum(maps, 0), masks) == [0]
+    else:
+        with pytest.raises(error, match=message):
+            evaluation.pointing_game(maps, masks)

@@ -1,5 +1,10 @@
 """Seeds, GraphCut and boxes on pictures that one can work out on paper."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -32,14 +37,14 @@ def two_colours(noise=0):
 def test_seeds_are_the_quantiles_by_hand():
     """A thousand different values: the n-th smallest pixel is known."""
     values = np.random.default_rng(0).permutation(1000).reshape(20, 50)
-    found = seeds(values)
-    assert (found[values >= 995] == cv2.GC_FGD).all()
-    assert (found[(values >= 950) & (values < 994)] == cv2.GC_PR_FGD).all()
+    marks = seeds(values)
+    assert (marks[values >= 995] == cv2.GC_FGD).all()
+    assert (marks[(values >= 950) & (values < 994)] == cv2.GC_PR_FGD).all()
     assert (
-        found[(values > 300) & (values < 949)] == localisation.UNKNOWN
+        marks[(values > 300) & (values < 949)] == localisation.UNKNOWN
     ).all()
-    assert (found[(values > 5) & (values < 299)] == cv2.GC_PR_BGD).all()
-    assert (found[values <= 4] == cv2.GC_BGD).all()
+    assert (marks[(values > 5) & (values < 299)] == cv2.GC_PR_BGD).all()
+    assert (marks[values <= 4] == cv2.GC_BGD).all()
     wider = seeds(values, foreground=0.5, background=0.4)
     assert np.isin(wider, (cv2.GC_FGD, cv2.GC_PR_FGD)).sum() == 500
     assert np.isin(wider, (cv2.GC_BGD, cv2.GC_PR_BGD)).sum() == 400
@@ -48,8 +53,8 @@ def test_seeds_are_the_quantiles_by_hand():
 def test_seeds_of_a_map_that_is_zero_nearly_everywhere():
     values = np.zeros((30, 30))
     values[3, :8] = 1
-    found = seeds(values)
-    assert (np.isin(found, (cv2.GC_FGD, cv2.GC_PR_FGD)) == values).all()
+    marks = seeds(values)
+    assert (np.isin(marks, (cv2.GC_FGD, cv2.GC_PR_FGD)) == values).all()
 
 
 def test_seeds_on_a_part_spread_to_the_whole_object():
@@ -183,6 +188,76 @@ def test_bounding_box():
     assert (top, left, bottom, right) == (2, 3, 5, 7)
     assert mask[top:bottom, left:right].sum() == mask.sum()
     assert bounding_box(np.ones((3, 4), bool)) == (0, 0, 3, 4)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0)])
+def test_a_mask_without_pixels_is_an_error_and_no_crash(shape):
+    """In a process of its own, which OpenCV could end."""
+    code = (
+        "import numpy as np; from xai_utils import localisation; "
+        f"localisation.largest_component(np.zeros({shape}, bool))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1, "one error, no signal"
+    assert f"at least one pixel; got shape {shape}" in run.stderr
+    with pytest.raises(ValueError, match="mask must have at least one pixel"):
+        bounding_box(np.zeros(shape, bool))
+    with pytest.raises(ValueError, match="map must have at least one pixel"):
+        seeds(np.zeros(shape))
+
+
+def part_with_most_pixels(mask):
+    """By flooding, one pixel after the other."""
+    left = {tuple(place) for place in np.argwhere(mask)}
+    largest = set()
+    while left:
+        waiting = [left.pop()]
+        part = set(waiting)
+        while waiting:
+            y, x = waiting.pop()
+            around = {(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)}
+            waiting += around & left
+            part |= around & left
+            left -= around
+        largest = max(largest, part, key=len)
+    return largest
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (17, 23)])
+def test_the_largest_part_by_flooding_of_views_of_any_layout(shape):
+    rng = np.random.default_rng(0)
+    whole = rng.random((2 * shape[0], 3 * shape[1])) < 0.4
+    for view in (
+        whole[::2, ::3],
+        whole[: shape[0], : shape[1]][::-1, ::-1],
+        whole.T[: shape[0], : shape[1]],
+    ):
+        largest = largest_component(view)
+        assert not (largest & ~view).any()
+        assert largest.sum() == len(part_with_most_pixels(view))
+        assert largest.sum() == len(part_with_most_pixels(largest))
+
+
+def test_pictures_of_any_layout_give_the_same_mask():
+    image, _ = two_colours(noise=8)
+    values = MAP
+    expected = localise(image, values).mask
+    assert expected.any()
+    doubled = image.repeat(2, axis=0).repeat(2, axis=1)
+    fixed = image.copy()
+    fixed.flags.writeable = False
+    for same in (
+        doubled[::2, ::2],
+        np.asfortranarray(image),
+        image[..., ::-1].copy()[..., ::-1],
+        fixed,
+    ):
+        assert (localise(same, values).mask == expected).all()
 
 
 IMAGE, MASK = two_colours()

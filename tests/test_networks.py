@@ -1,12 +1,18 @@
 """The networks: right on unseen pictures, pixels in, logits out."""
 
+import copy
 import inspect
+import os
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+from keras import layers
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import logsumexp
 
@@ -33,10 +39,10 @@ def test_stickers_net_is_right_on_98_percent_of_unseen_pictures():
     images, labels, _ = stickers.make(1_000, seed=2, split="test")
     model = networks.stickers_net()
     logits = model.predict(images.astype(np.float32), verbose=0)
-    found = (logits.argmax(axis=1) == labels).mean()
-    assert found >= 0.985
+    share = (logits.argmax(axis=1) == labels).mean()
+    assert share >= 0.985
     # The smallest margin between two scores is 0.08: nothing to round.
-    assert end_of_curve("stickers", "val_accuracy") == pytest.approx(found)
+    assert end_of_curve("stickers", "val_accuracy") == pytest.approx(share)
     scores = logits[np.arange(1_000), labels]
     loss = np.mean(logsumexp(logits, axis=1) - scores)
     assert end_of_curve("stickers", "val_loss") == pytest.approx(
@@ -121,19 +127,19 @@ def numpy_squeezenet(picture):
 
     x = picture - np.array([123.68, 116.779, 103.939])
     x = np.maximum(convolve(x, "conv1", 2), 0)
-    found = {"conv1": x}
-    x = found["pool1"] = numpy_pool(x)
+    maps = {"conv1": x}
+    x = maps["pool1"] = numpy_pool(x)
     for number in range(2, 10):
         name = f"fire{number}"
         few = np.maximum(convolve(x, f"{name}_squeeze"), 0)
         padded = np.pad(few, ((1, 1), (1, 1), (0, 0)))
-        one = np.maximum(convolve(few, f"{name}_expand1"), 0)
-        three = np.maximum(convolve(padded, f"{name}_expand3"), 0)
-        x = found[name] = np.concatenate([one, three], axis=-1)
+        narrow = np.maximum(convolve(few, f"{name}_expand1"), 0)
+        wide = np.maximum(convolve(padded, f"{name}_expand3"), 0)
+        x = maps[name] = np.concatenate([narrow, wide], axis=-1)
         if number in (3, 5):
-            x = found[f"pool{number}"] = numpy_pool(x)
-    found["logits"] = convolve(x, "conv10").mean(axis=(0, 1))
-    return found
+            x = maps[f"pool{number}"] = numpy_pool(x)
+    maps["logits"] = convolve(x, "conv10").mean(axis=(0, 1))
+    return maps
 
 
 def test_squeezenet_is_the_paper_s_network_in_numpy(squeezenet):
@@ -142,11 +148,11 @@ def test_squeezenet_is_the_paper_s_network_in_numpy(squeezenet):
         squeezenet.input,
         {name: squeezenet.get_layer(name).output for name in expected},
     )
-    found = inner(pixels_of("coffee"))
+    maps = inner(pixels_of("coffee"))
     assert expected["fire9"].shape == (13, 13, 512)
     for name, values in expected.items():
         np.testing.assert_allclose(  # a GPU keeps three digits
-            found[name][0], values, atol=2e-3 * np.abs(values).max()
+            maps[name][0], values, atol=2e-3 * np.abs(values).max()
         )
 
 
@@ -174,7 +180,7 @@ def test_squeezenet_is_flat_with_pixels_in_and_logits_out(squeezenet):
     assert squeezenet.input_shape == (None, 224, 224, 3)
     assert squeezenet.output_shape == (None, 1000)
     assert squeezenet.input.dtype == squeezenet.output.dtype == "float32"
-    assert not any(isinstance(one, keras.Model) for one in squeezenet.layers)
+    assert not any(isinstance(x, keras.Model) for x in squeezenet.layers)
     scores = squeezenet(pixels_of("camera")).numpy()[0]
     assert scores.min() < 0 and not 0.9 < scores.sum() < 1.1, "no soft-max"
     # Blocks of convolution, ReLU and max-pooling, as in both papers.
@@ -200,11 +206,11 @@ def test_squeezenet_in_double_precision(squeezenet):
     finally:
         keras.config.set_floatx("float32")
         keras.config.set_dtype_policy(before)
-    found = double(pixels_of("chelsea").astype(float)).numpy()
-    assert double.input.dtype == found.dtype == "float64"
+    logits = double(pixels_of("chelsea").astype(float)).numpy()
+    assert double.input.dtype == logits.dtype == "float64"
     expected = numpy_squeezenet(photos.sample("chelsea", 224))["logits"]
     np.testing.assert_allclose(
-        found[0], expected, atol=1e-6 * np.abs(expected).max()
+        logits[0], expected, atol=1e-6 * np.abs(expected).max()
     )
 
 
@@ -217,16 +223,14 @@ def test_untrained_squeezenet_reads_no_file(squeezenet, monkeypatch, tmp_path):
     ]
     p = probabilities(untrained, pixels_of("coffee"))
     assert 0 < p.max() < 0.1
-    with pytest.raises(ValueError, match="'imagenet' or None; got 'dogs'"):
-        networks.photos_net(weights="dogs")
 
 
 def mass_over_area(model, sample, label, rule, region):
     """How many times as much of a projection's mass lies in a region as on a
     region of that size on average."""
     target = class_score(networks.labels(model).index(label))
-    found = project(model, pixels_of(sample), target, rule)
-    values = np.abs(found[0]).max(axis=-1)
+    projection = project(model, pixels_of(sample), target, rule)
+    values = np.abs(projection[0]).max(axis=-1)
     return values[region].sum() / values.sum() / region.mean()
 
 
@@ -242,8 +246,8 @@ def test_projections_show_the_cat_s_eyes(squeezenet, rule, least):
     eyes = np.zeros((224, 224), bool)
     for row, column, height, width in ((80, 68, 30, 30), (95, 186, 27, 24)):
         eyes |= np.hypot((ROWS - row) / height, (COLUMNS - column) / width) < 1
-    found = mass_over_area(squeezenet, "chelsea", "Egyptian cat", rule, eyes)
-    assert found > least
+    times = mass_over_area(squeezenet, "chelsea", "Egyptian cat", rule, eyes)
+    assert times > least
 
 
 def test_the_guided_projection_shows_the_cup_s_rim(squeezenet):
@@ -253,11 +257,11 @@ def test_the_guided_projection_shows_the_cup_s_rim(squeezenet):
     for row, column, height, width in ((47, 110, 69, 77), (52, 108, 56, 62)):
         far = np.hypot((ROWS - row) / height, (COLUMNS - column) / width) - 1
         rim |= np.abs(far) * height < 4
-    found = {
+    times = {
         rule: mass_over_area(squeezenet, "coffee", "espresso", rule, rim)
         for rule in ("gradient", "guided")
     }
-    assert found["guided"] > 1.6 and found["gradient"] < 1.1
+    assert times["guided"] > 1.6 and times["gradient"] < 1.1
 
 
 # The models of keras.applications.
@@ -281,10 +285,10 @@ def test_photos_net_is_the_keras_model_on_prepared_pixels(name):
     expected = plain(prepare(random_pixels())).numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = model(random_pixels()).numpy()
-    assert found.shape == (1, 1000) and np.abs(expected).max() > 0
+        logits = model(random_pixels()).numpy()
+    assert logits.shape == (1, 1000) and np.abs(expected).max() > 0
     np.testing.assert_allclose(
-        found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max()
+        logits, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max()
     )
     assert not any(isinstance(layer, keras.Model) for layer in model.layers)
 
@@ -308,10 +312,10 @@ def test_photos_net_is_the_keras_model_on_prepared_pixels(name):
 )
 def test_pixels_are_prepared_as_the_models_want_them(name, first, prepared):
     model = networks.photos_net(name, weights=None)
-    below = next(one for one in model.layers if one.name.startswith(first))
-    found = keras.Model(model.input, below.input)(random_pixels())
+    below = next(x for x in model.layers if x.name.startswith(first))
+    pixels = keras.Model(model.input, below.input)(random_pixels())
     np.testing.assert_allclose(
-        found, prepared(random_pixels().astype(float)), atol=1e-3
+        pixels, prepared(random_pixels().astype(float)), atol=1e-3
     )
     assert not any(isinstance(layer, keras.Model) for layer in model.layers)
 
@@ -330,6 +334,19 @@ def test_weights_that_cannot_be_had_say_what_to_do(monkeypatch):
     monkeypatch.setattr(module.file_utils, "get_file", offline)
     with pytest.raises(RuntimeError, match="can't be had.*URL fetch.*copy"):
         networks.photos_net("MobileNet")
+
+
+@pytest.mark.parametrize("name", ["SqueezeNet", "MobileNet", "NoNet"])
+@pytest.mark.parametrize("weights", ["imagenett", "dogs", 1, ""])
+def test_other_weights_are_refused_before_anything_is_built(
+    name, weights, monkeypatch
+):
+    monkeypatch.delattr(keras.applications, "MobileNet")
+    with pytest.raises(
+        ValueError,
+        match=f"weights must be 'imagenet' or None; got {weights!r}",
+    ):
+        networks.photos_net(name, weights)
 
 
 def test_resnet_can_be_cut_where_notebook_08_says():
@@ -366,10 +383,126 @@ def test_labels(squeezenet):
     assert networks.labels(untrained) == ["waist in cm"]
 
 
-def test_bad_names():
+BUILDERS = {
+    "waist in cm": lambda: networks.silhouettes_net(None, "float64"),
+    "umbrella": lambda: networks.stickers_net(None),
+    "tench": lambda: networks.photos_net(weights=None),
+    "tench, MobileNet": lambda: networks.photos_net("MobileNet", None),
+}
+
+
+@pytest.mark.parametrize("first", BUILDERS)
+def test_copies_have_the_same_labels(first, tmp_path):
+    model = BUILDERS[first]()
+    assert networks.labels(model)[0] == first.split(", ")[0]
+    model.save(tmp_path / "model.keras")
+    for twin in (
+        keras.models.clone_model(model),
+        copy.deepcopy(model),
+        keras.saving.load_model(tmp_path / "model.keras"),
+    ):
+        assert networks.labels(twin) == networks.labels(model)
+
+
+def test_a_loaded_copy_needs_no_network_of_this_process(tmp_path):
+    networks.photos_net("MobileNet", weights=None).save(tmp_path / "m.keras")
+    code = (
+        "import keras; m = keras.saving.load_model('m.keras'); "
+        "from xai_utils import networks; print(networks.labels(m)[281])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout == "tabby\n", run.stderr
+
+
+def head_of_my_own(outputs, name):
+    """On the network for stickers, in place of its last layer."""
+    base = networks.stickers_net(None)
+    x = base.get_layer("hidden").output
+    return keras.Model(base.input, layers.Dense(outputs)(x), name=name(base))
+
+
+def cut_off(name):
+    base = networks.photos_net(weights=None)
+    below = base.get_layer("fire9").output
+    x = layers.Conv2D(1000, 1, name="my_conv")(below)
+    x = layers.GlobalAveragePooling2D(name="logits")(x)
+    return keras.Model(base.input, x, name=name(base))
+
+
+def twice_as_wide():
+    """Of the same layers with the same names; a copy keeps the model's."""
+
+    def wider(layer):
+        options = layer.get_config()
+        if "filters" in options:
+            options["filters"] *= 2
+        return type(layer).from_config(options)
+
+    return keras.models.clone_model(
+        networks.stickers_net(None), clone_function=wider
+    )
+
+
+def my_own(name):
     x = keras.Input((4,))
-    with pytest.raises(ValueError, match="labels are known for"):
-        networks.labels(keras.Model(x, keras.layers.Dense(3)(x)))
+    return keras.Model(x, layers.Dense(1000)(x), name=name)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: my_own("my_net"),
+        lambda: my_own("stickers_net"),
+        lambda: my_own("photos_net_SqueezeNet"),
+        lambda: my_own(networks.photos_net(weights=None).name),
+        lambda: head_of_my_own(10, lambda base: "stickers_net"),
+        lambda: head_of_my_own(10, lambda base: base.name),
+        lambda: head_of_my_own(1000, lambda base: None),
+        lambda: cut_off(lambda base: base.name),
+        twice_as_wide,
+        lambda: keras.applications.MobileNet(weights=None),
+        lambda: keras.Sequential([layers.Dense(1000)]),
+        lambda: keras.Sequential([layers.Dense(1000)], name="stickers_net"),
+    ],
+)
+def test_labels_of_other_networks_are_an_error(build):
+    model = build()
+    with pytest.raises(ValueError, match="of this module only; .*is none, or"):
+        networks.labels(model)
+
+
+def test_the_advice_for_a_network_made_of_another_one():
+    base = networks.photos_net()
+    model = keras.Model(base.input, layers.Softmax()(base.output))
+    with pytest.raises(ValueError, match=r"ask that one: labels\(photos_net"):
+        networks.labels(model)
+    k = model(pixels_of("coffee")).numpy()[0].argmax()
+    assert networks.labels(networks.photos_net())[k] == "espresso"
+
+
+def test_labels_of_what_is_no_model():
+    with pytest.raises(TypeError, match="must be a keras.Model; got str"):
+        networks.labels("SqueezeNet")
+
+
+def test_to_ask_for_labels_draws_no_random_number():
+    model = networks.photos_net("MobileNet", weights=None)
+    weights = []
+    for ask in (False, True):
+        keras.utils.set_random_seed(0)
+        if ask:
+            networks.labels(model)
+        weights.append(networks.stickers_net(None).get_weights()[0])
+    np.testing.assert_array_equal(*weights)
+
+
+def test_bad_names():
     for name in ("NoNet", "mobilenet", "squeezenet", None):
         with pytest.raises(ValueError, match="a model of keras.applications"):
             networks.photos_net(name)

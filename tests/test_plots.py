@@ -83,6 +83,139 @@ def test_pictures_look_like_themselves(axes):
     assert (axes[0].images[0].get_array() == picture).all()
 
 
+def shown_levels(axes, image):
+    plots.picture(axes, image)
+    return axes.images[-1].get_array()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_the_fraction_of_a_level_is_cut_off(axes, dtype):
+    image = np.array([[[0, 1.5, 254.9], [2, 127.99, 255]]]).astype(dtype)
+    expected = [[[int(level) for level in pixel] for pixel in image[0]]]
+    assert shown_levels(axes[0], image).tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, float, np.float16])
+def test_a_black_picture_is_black(axes, dtype):
+    assert not shown_levels(axes[0], np.zeros((4, 5, 3), dtype)).any()
+
+
+def test_whole_numbers_up_to_1_are_a_very_dark_picture(axes):
+    image = np.ones((4, 5, 3), np.uint8)
+    assert (shown_levels(axes[0], image) == 1).all()
+
+
+RAMP = np.linspace(0, 1, 60).reshape(4, 5, 3)
+
+
+@pytest.mark.parametrize(
+    "image, error, message, advice, wanted",
+    [
+        (
+            RAMP,
+            ValueError,
+            r"0–255; got floats up to 1\.0\. .*0–1: \(255 \* image\)\.astype",
+            lambda image: (255 * image).astype(np.uint8),
+            (255 * RAMP).astype(int),
+        ),
+        (
+            RAMP / 1000,
+            ValueError,
+            r"0–255; got floats up to 0\.001\. .*0–1: \(255 \* image\)\.ast",
+            lambda image: (255 * image).astype(np.uint8),
+            0,
+        ),
+        (
+            RAMP,
+            ValueError,
+            r"in 0–255 that is so dark: image\.astype\(np\.uint8\)$",
+            lambda image: image.astype(np.uint8),
+            RAMP == 1,
+        ),
+        (
+            np.full((4, 5, 3), 300),
+            ValueError,
+            r"0–255; got 300 to 300.*np\.clip\(image, 0, 255\)",
+            lambda image: np.clip(image, 0, 255),
+            255,
+        ),
+        (
+            RAMP - 1.5,
+            ValueError,
+            r"0–255; got -1\.5 to -0\.5",
+            lambda image: np.clip(image, 0, 255),
+            0,
+        ),
+        (
+            np.full((4, 5, 3), 255.01),
+            ValueError,
+            r"got 255\.01 to 255\.01: np\.clip\(image, 0, 255\)",
+            lambda image: np.clip(image, 0, 255),
+            255,
+        ),
+        (
+            RAMP > 0.5,
+            TypeError,
+            r"got dtype bool: 255 \* image\.astype\(int\)",
+            lambda image: 255 * image.astype(int),
+            255 * (RAMP > 0.5),
+        ),
+        (
+            200 * RAMP[..., 0],
+            ValueError,
+            r"\(h, w, 3\).*got \(4, 5\): np\.stack\(\[image\] \* 3, axis=-1\)",
+            lambda image: np.stack([image] * 3, axis=-1),
+            (200 * RAMP[..., :1]).astype(int),
+        ),
+        (
+            200 * RAMP[..., :1],
+            ValueError,
+            r"got \(4, 5, 1\): np\.repeat\(image, 3, axis=-1\)",
+            lambda image: np.repeat(image, 3, axis=-1),
+            (200 * RAMP[..., :1]).astype(int),
+        ),
+        (
+            np.full((4, 5, 4), 7),
+            ValueError,
+            r"got \(4, 5, 4\): .*image\[\.\.\., :3\]",
+            lambda image: image[..., :3],
+            7,
+        ),
+        (
+            np.full((2, 4, 5, 3), 7),
+            ValueError,
+            r"got \(2, 4, 5, 3\): .*images\[0\]",
+            lambda images: images[0],
+            7,
+        ),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_advice_that_works(
+    axes, image, error, message, advice, wanted
+):
+    with pytest.raises(error, match=message):
+        plots.picture(axes[0], image)
+    assert not axes[0].images, "nothing was drawn"
+    assert (shown_levels(axes[0], advice(image)) == wanted).all()
+
+
+@pytest.mark.parametrize(
+    "image, error, message",
+    [
+        (np.full((4, 5, 3), np.nan), ValueError, "finite; got NaN"),
+        (np.full((4, 5, 3), np.inf), ValueError, "finite; got NaN"),
+        (np.full((4, 5, 3), "7"), TypeError, "got dtype <U1"),
+        (np.full((4, 5, 3), 7j), TypeError, "got dtype complex128"),
+        (np.zeros((0, 5, 3)), ValueError, r"got \(0, 5, 3\)"),
+        (np.zeros((4, 5, 2)), ValueError, r"got \(4, 5, 2\)"),
+        (np.zeros(3), ValueError, r"got \(3,\)"),
+    ],
+)
+def test_what_can_not_be_shown(axes, image, error, message):
+    with pytest.raises(error, match=message):
+        plots.picture(axes[0], image)
+
+
 def test_an_arrow_says_that_values_lie_beyond_the_scale(axes, monkeypatch):
     extends = []
     figure = axes[0].figure

@@ -368,6 +368,7 @@ def test_dropped_models_are_freed():
         images = IMAGES[:1]
         gradient(model, images, class_score(0))
         gradient(model, images, lambda outputs, k=k: outputs[:, 0] + k)
+        gradient(model, images, lambda outputs: outputs[:, 0] + k)  # noqa: B023
         for rule in "deconvnet", "guided":
             project(model, images, unit("conv", 0), rule)
         strongest(model, images, "conv", top=1)

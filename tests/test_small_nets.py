@@ -1,5 +1,7 @@
 """The small networks of notebooks 06 and 07."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -91,9 +93,9 @@ def test_from_few_knows_its_own_pictures_only():
 
 
 def test_double_precision_says_the_same(unseen):
-    some = unseen[0][:20]
+    images = unseen[0][:20]
     single, double = (
-        ablated("complete", 1, dtype)(some).numpy()
+        ablated("complete", 1, dtype)(images).numpy()
         for dtype in (None, "float64")
     )
     assert (single.dtype, double.dtype) == ("float32", "float64")
@@ -114,34 +116,57 @@ def test_training_learns_and_keeps_the_moments():
     assert share_right(model, (half_size(images), labels)) > 0.8
 
 
-def test_what_the_command_trains_is_what_the_loaders_read(
-    monkeypatch, tmp_path
-):
-    def untrained(model, images, labels, steps, seed=0):
-        """No training: the seed is written into the last bias."""
+@pytest.fixture
+def untrained(monkeypatch, tmp_path):
+    """No training: the seed is written into the last bias. The weights go to
+    a folder of the test's own."""
+
+    def train_not(model, images, labels, steps, seed=0):
         model.layers[-1].bias.assign([seed + 0.5] * 10)
         assert images.shape[1:] == (48, 48, 3) and len(labels) == len(images)
         return {step: model.get_weights() for step in steps}
 
-    def bias(model):
-        return model.layers[-1].bias.numpy()[0]
+    def draw(n, **_):
+        return np.zeros((4, 96, 96, 3), np.uint8), np.zeros(4, int), None
 
     two = {"complete": (), "without all four": (3, 4, 6, 7)}
     monkeypatch.setattr(small_nets, "VARIANTS", two)
-    monkeypatch.setattr(small_nets, "train", untrained)
+    monkeypatch.setattr(small_nets, "train", train_not)
     monkeypatch.setattr(small_nets, "WEIGHTS", tmp_path)
-    monkeypatch.setattr(small_nets, "_draw", lambda n, **_: draw(4))
+    monkeypatch.setattr(stickers, "make", draw)
+    return tmp_path
+
+
+def test_what_the_command_trains_is_what_the_loaders_read(untrained):
+    def bias(model):
+        return model.layers[-1].bias.numpy()[0]
+
     small_nets.main()
     for name in STEMS:
         assert [bias(stem(name, step)) for step in MOMENTS] == [0.5] * 4
-    for name in two:
-        found = [bias(ablated(name, start)) for start in range(STARTS)]
-        assert found == [0.5, 1.5, 2.5]
+    for name in small_nets.VARIANTS:
+        biases = [bias(ablated(name, start)) for start in range(STARTS)]
+        assert biases == [0.5, 1.5, 2.5]
     assert bias(from_few()) == 0.5
+    names = {path.name for path in untrained.iterdir()}
+    assert names == {"stems.npz", "ablation.npz"}
 
 
-def draw(n):
-    return np.zeros((n, 48, 48, 3), np.float32), np.zeros(n, int)
+def test_shipped_weights_are_not_written_over(untrained, monkeypatch):
+    def fails_half_way(path, **_):
+        Path(path).write_bytes(b"half")
+        raise OSError("disk full")
+
+    old = untrained / "stems.npz"
+    old.write_bytes(b"the old one")
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez_compressed", fails_half_way)
+        with pytest.raises(OSError, match="disk full"):
+            small_nets.main()
+    assert old.read_bytes() == b"the old one"
+    assert list(untrained.iterdir()) == [old]
+    small_nets.main()
+    assert stem(next(iter(STEMS))).output_shape == (None, 10)
 
 
 def test_weights_are_small():

@@ -234,14 +234,17 @@ def test_half_precision_soft_max_is_taken_as_it_is(policy):
     sharper = layers.Rescaling(4.0)(logits.output)
     y = layers.Activation("softmax", dtype=policy)(sharper)
     model = keras.Model(logits.input, layers.Lambda(lambda y: y * 1.0)(y))
-    images = np.random.default_rng(0).normal(size=(24, *SIZE), scale=2)
+    images = np.random.default_rng(0).normal(size=(200, *SIZE), scale=2)
+    images = images.astype("float32")
+    off = np.abs(model(images).numpy().sum(axis=1) - 1)
+    images = images[np.argsort(-off)[:4]]  # the sum is furthest from one
     found = [
         occlusion(model, image, class_probability(7), patch=6, stride=6)
         for image in images
     ]
     np.testing.assert_allclose(
         [result.baseline for result in found],
-        model(images.astype("float32")).numpy()[:, 7],
+        model(images).numpy()[:, 7],
         rtol=0.02,
         atol=1e-6,
     )

@@ -189,15 +189,15 @@ def _all(operation, signal):
 
 @tf.RegisterGradient("xai_guided_relu")
 def _only_positive_where_active(operation, signal):
-    active = operation.outputs[0] > 0
-    return [tf.where(active, tf.nn.relu(signal), 0), *_no_signal(operation)]
+    positive, X = tf.nn.relu(signal), operation.outputs[0]
+    passed = tf.raw_ops.ReluGrad(gradients=positive, features=X)
+    return [passed, *_no_signal(operation)]
 
 
 @tf.RegisterGradient("xai_guided_relu6")
-def _only_positive_between(operation, signal):
-    X = operation.outputs[0]
-    passed = (X > 0) & (X < 6)
-    return [tf.where(passed, tf.nn.relu(signal), 0)]
+def _only_positive_below_the_cap(operation, signal):
+    positive, X = tf.nn.relu(signal), operation.outputs[0]
+    return tf.raw_ops.Relu6Grad(gradients=positive, features=X)
 
 
 @tf.RegisterGradient("xai_below_cap")

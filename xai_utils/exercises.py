@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def check(answer, truth, hint, tolerance=0.001):
+def check(answer, truth, hint: str, tolerance: float = 0.001) -> None:
     """Compare a reader's answer with the truth, and print one line.
 
     The line starts with "Still to do" (the answer is None), "Not yet" (with

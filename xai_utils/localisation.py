@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 #: Colour models have five Gaussians a side, so each side needs five pixels.
 COMPONENTS = 5
@@ -20,10 +21,12 @@ class Localisation(NamedTuple):
 
     seeds: np.ndarray  # (h, w), see `seeds`
     mask: np.ndarray  # bool (h, w): the largest connected part
-    box: tuple  # (top, left, bottom, right), see `bounding_box`
+    box: tuple[
+        int, int, int, int
+    ]  # (top, left, bottom, right), see `bounding_box`
 
 
-def localise(image, saliency_map):
+def localise(image: ArrayLike, saliency_map: ArrayLike) -> Localisation:
     """The object that a saliency map points at: its mask and its box.
 
     Args:
@@ -43,12 +46,14 @@ def localise(image, saliency_map):
             "image and saliency_map must have the same height "
             f"and width; got {image.shape} and {values.shape}"
         )
-    found = seeds(values)
-    mask = largest_component(graph_cut(image, found))
-    return Localisation(found, mask, bounding_box(mask))
+    marks = seeds(values)
+    mask = largest_component(graph_cut(image, marks))
+    return Localisation(marks, mask, bounding_box(mask))
 
 
-def seeds(saliency_map, foreground=0.95, background=0.30):
+def seeds(
+    saliency_map: ArrayLike, foreground: float = 0.95, background: float = 0.30
+) -> np.ndarray:
     """Which pixels belong to the object or the background, surely or probably.
 
     The paper gives the two quantiles. That only the most and the least
@@ -79,18 +84,18 @@ def seeds(saliency_map, foreground=0.95, background=0.30):
     least, low, high, most = np.quantile(
         values, [0.005, background, foreground, 0.995]
     )
-    found = np.full(values.shape, UNKNOWN, np.uint8)
+    marks = np.full(values.shape, UNKNOWN, np.uint8)
     # A map may be zero in most places, so that quantiles coincide: what is
     # not above the lower one is background.
-    found[values >= high] = cv2.GC_PR_FGD
-    found[values >= most] = cv2.GC_FGD
-    found[values <= low] = cv2.GC_PR_BGD
-    found[values <= least] = cv2.GC_BGD
-    _check_seeds(found)
-    return found
+    marks[values >= high] = cv2.GC_PR_FGD
+    marks[values >= most] = cv2.GC_FGD
+    marks[values <= low] = cv2.GC_PR_BGD
+    marks[values <= least] = cv2.GC_BGD
+    _check_seeds(marks)
+    return marks
 
 
-def graph_cut(image, seeds):
+def graph_cut(image: ArrayLike, seeds: ArrayLike) -> np.ndarray:
     """Cut the picture in object and background where colours change most.
 
     The colours of the seeds give one mixture of Gaussians for the object and
@@ -147,15 +152,19 @@ def graph_cut(image, seeds):
     return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
 
 
-def largest_component(mask):
+def largest_component(mask: ArrayLike) -> np.ndarray:
     """The connected part of a mask with the most pixels.
 
     Args:
         mask: bool `(h, w)`.
 
     Returns:
-        bool `(h, w)`; pixels that touch at a corner are connected. Empty for
-        an empty mask; of equal parts the first.
+        bool `(h, w)`; pixels that touch at a corner are connected. No pixel
+        is True if none of the mask is; of equal parts the first.
+
+    Raises:
+        TypeError, ValueError: the mask is not as described here, or it has
+        no pixels.
     """
     mask = _check_mask(mask)
     _, parts, stats, _ = cv2.connectedComponentsWithStats(
@@ -165,7 +174,7 @@ def largest_component(mask):
     return mask & (parts == 1 + areas.argmax()) if len(areas) else mask.copy()
 
 
-def bounding_box(mask):
+def bounding_box(mask: ArrayLike) -> tuple[int, int, int, int]:
     """The smallest box around a mask.
 
     Args:
@@ -173,8 +182,11 @@ def bounding_box(mask):
 
     Returns:
         `(top, left, bottom, right)` in pixels: the box covers
-        `mask[top:bottom, left:right]`. An empty mask has the empty box
-        `(0, 0, 0, 0)`.
+        `mask[top:bottom, left:right]`. A mask without any True has the empty
+        box `(0, 0, 0, 0)`.
+
+    Raises:
+        TypeError, ValueError: as `largest_component`.
     """
     mask = _check_mask(mask)
     if not mask.any():
@@ -193,7 +205,11 @@ def _check_map(values):
             "saliency_map must hold integers or floats; got dtype "
             f"{values.dtype}"
         )
-    if values.ndim != 2 or not values.size:
+    if values.ndim == 2 and not values.size:
+        raise ValueError(
+            f"saliency_map must have at least one pixel; got {values.shape}"
+        )
+    if values.ndim != 2:
         raise ValueError(
             "saliency_map must have shape (h, w); got "
             f"{values.shape}: one map, saliency(…)[0]"
@@ -208,9 +224,9 @@ def _check_map(values):
     return values
 
 
-def _check_seeds(found):
+def _check_seeds(marks):
     counts = {
-        side: int(np.isin(found, labels).sum())
+        side: int(np.isin(marks, labels).sum())
         for side, labels in (
             ("object", (cv2.GC_FGD, cv2.GC_PR_FGD)),
             ("background", (cv2.GC_BGD, cv2.GC_PR_BGD)),
@@ -220,7 +236,7 @@ def _check_seeds(found):
         if count < COMPONENTS:
             raise ValueError(
                 f"GraphCut needs at least {COMPONENTS} seeds of the {side}; "
-                f"this map of {found.shape[0]} × {found.shape[1]} pixels "
+                f"this map of {marks.shape[0]} × {marks.shape[1]} pixels "
                 f"gives {count}. It is too small, or hardly varies"
             )
 
@@ -245,5 +261,9 @@ def _check_mask(mask):
     if mask.dtype != bool or mask.ndim != 2:
         raise TypeError(
             f"mask must be bool (h, w); got {mask.dtype} of shape {mask.shape}"
+        )
+    if not mask.size:  # OpenCV would end the process
+        raise ValueError(
+            f"mask must have at least one pixel; got shape {mask.shape}"
         )
     return mask

@@ -2,6 +2,8 @@
 the one that measures: centimetres)."""
 
 import inspect
+import os
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +16,10 @@ from .data import silhouettes, stickers
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-def stickers_net(weights=WEIGHTS / "stickers.weights.h5", dtype=None):
+def stickers_net(
+    weights: str | os.PathLike | None = WEIGHTS / "stickers.weights.h5",
+    dtype: str | None = None,
+) -> keras.Model:
     """The network that names the pictogram on a sticker picture.
 
     Four blocks of convolution, ReLU and max-pooling, as in the networks of
@@ -36,13 +41,15 @@ def stickers_net(weights=WEIGHTS / "stickers.weights.h5", dtype=None):
         x = _blocks(x, (16, 32, 64, 96))
         x = layers.Dense(64, activation="relu", name="hidden")(x)
         logits = layers.Dense(len(stickers.CLASSES), name="logits")(x)
-        model = keras.Model(pixels, logits, name="stickers_net")
+        model = _named("stickers_net", pixels, logits)
     if weights is not None:
         model.load_weights(weights)
     return model
 
 
-def silhouettes_net(weights="independent", dtype=None):
+def silhouettes_net(
+    weights: str | None = "independent", dtype: str | None = None
+) -> keras.Model:
     """The network that measures the waist on a silhouette.
 
     Five blocks of convolution, ReLU and max-pooling, one hidden layer, one
@@ -57,6 +64,9 @@ def silhouettes_net(weights="independent", dtype=None):
     Returns:
         keras.Model: `(n, 128, 128, 3)` in [0, 255] -> `(n, 1)`, the
         waist in cm.
+
+    Raises:
+        ValueError: there is no such population.
     """
     if weights not in ("independent", "correlated", None):
         raise ValueError(
@@ -76,7 +86,7 @@ def silhouettes_net(weights="independent", dtype=None):
         waist = layers.Rescaling(
             (high - low) / 4, offset=(low + high) / 2, name="waist"
         )(x)
-        model = keras.Model(pixels, waist, name="silhouettes_net")
+        model = _named("silhouettes_net", pixels, waist)
     if weights is not None:
         model.load_weights(WEIGHTS / f"silhouettes_{weights}.weights.h5")
     return model
@@ -92,7 +102,11 @@ def _blocks(x, filters):
     return layers.Flatten(name="flatten")(x)
 
 
-def photos_net(name="SqueezeNet", weights="imagenet", dtype=None):
+def photos_net(
+    name: str = "SqueezeNet",
+    weights: str | None = "imagenet",
+    dtype: str | None = None,
+) -> keras.Model:
     """A network that names photographs: one of ImageNet's 1,000 classes.
 
     SqueezeNet v1.1 (Iandola et al. 2016) is convolution, ReLU and max-pooling,
@@ -113,9 +127,13 @@ def photos_net(name="SqueezeNet", weights="imagenet", dtype=None):
         `(n, 1000)`, in the order of `labels`. SqueezeNet takes 224 × 224.
 
     Raises:
-        ValueError: there is no model of that name.
+        ValueError: there is no model of that name, or no such weights.
         RuntimeError: the weights can't be had; the message says what to do.
     """
+    if weights not in ("imagenet", None):
+        raise ValueError(
+            f"weights must be 'imagenet' or None; got {weights!r}"
+        )
     if name == "SqueezeNet":
         with _precision(dtype):
             return _squeezenet(weights)
@@ -137,15 +155,11 @@ def photos_net(name="SqueezeNet", weights="imagenet", dtype=None):
             classifier_activation=None,
             **options,
         )
-    return keras.Model(pixels, built.output, name=built.name)
+    return _named(f"photos_net_{name}", pixels, built.output)
 
 
 def _squeezenet(weights):
     """SqueezeNet v1.1, with the shipped weights or (None) untrained."""
-    if weights not in ("imagenet", None):
-        raise ValueError(
-            f"weights must be 'imagenet' or None; got {weights!r}"
-        )
     pixels = keras.Input((224, 224, 3), name="pixels")
     mean = [-123.68, -116.779, -103.939]  # of ImageNet's pixels
     x = layers.Rescaling(1.0, offset=mean, name="subtract_mean")(pixels)
@@ -166,7 +180,7 @@ def _squeezenet(weights):
             x = layers.MaxPooling2D(3, 2, name=f"pool{number}")(x)
     x = layers.Conv2D(1000, 1, name="conv10")(x)
     logits = layers.GlobalAveragePooling2D(name="logits")(x)
-    model = keras.Model(pixels, logits, name="SqueezeNet")
+    model = _named("photos_net_SqueezeNet", pixels, logits)
     if weights is not None:
         with np.load(WEIGHTS / "squeezenet.npz") as stored:
             for layer in model.layers:
@@ -196,8 +210,13 @@ def _fire(x, name, squeeze, expand):
     return layers.Concatenate(name=name)(sides)
 
 
-def labels(model):
+def labels(model: keras.Model) -> list[str]:
     """The class names of a network of this module.
+
+    Copies have them, too: from `keras.models.clone_model` or `copy.deepcopy`,
+    or saved and loaded again. The names are those of the classes for which
+    the weights were made that ship; of a network that you trained for other
+    classes it can't know.
 
     Args:
         model: what `stickers_net`, `silhouettes_net` or `photos_net` returned.
@@ -206,20 +225,51 @@ def labels(model):
         list of str, in the order of the model's outputs.
 
     Raises:
+        TypeError: `model` is no Keras model.
         ValueError: another network.
     """
-    outputs = model.output_shape[-1]
-    if model.name == "stickers_net":
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"model must be a keras.Model; got {type(model).__name__}"
+        )
+    name, _, checksum = model.name.rpartition("-")
+    if not name or checksum != _checksum(model):
+        raise ValueError(
+            "labels are known for the networks of this module only; "
+            f"{model.name!r} is none, or its layers were changed. If it was "
+            "made of one of them and has the same outputs, ask that one: "
+            "labels(photos_net()), for example"
+        )
+    if name == "stickers_net":
         return list(stickers.CLASSES)
-    if model.name == "silhouettes_net":
+    if name == "silhouettes_net":
         return ["waist in cm"]
-    if outputs == 1000:
-        text = (WEIGHTS / "imagenet_classes.txt").read_text(encoding="utf-8")
-        return text.splitlines()
-    raise ValueError(
-        "labels are known for the networks of this module "
-        f"only; got {model.name!r} with {outputs} outputs"
+    text = (WEIGHTS / "imagenet_classes.txt").read_text(encoding="utf-8")
+    return text.splitlines()
+
+
+def _named(name, pixels, outputs):
+    """The model, with a checksum of its layers at the end of its name.
+
+    Of all that could say who built a model, a copy keeps only names; and the
+    checksum tells whether the layers are still those that the name means.
+    """
+    model = keras.Model(pixels, outputs, name=name)
+    full = f"{name}-{_checksum(model)}"
+    return keras.Model(pixels, outputs, name=full)
+
+
+def _checksum(model):
+    """Eight digits for the kinds, names and weights' shapes of all layers."""
+    parts = sorted(
+        (
+            type(layer).__name__,
+            layer.name,
+            [tuple(weight.shape) for weight in layer.weights],
+        )
+        for layer in model.layers
     )
+    return f"{zlib.crc32(repr(parts).encode()):08x}"
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from numpy.typing import ArrayLike
 from PIL import Image
 
 UNSIGNED = matplotlib.colormaps["inferno"].resampled(64)  # dark: nothing
@@ -21,7 +22,14 @@ SIGNED = matplotlib.colormaps["RdBu_r"].resampled(65)  # white: nothing
 TITLE, BAR, LABELS, GAP = 0.32, 0.68, 0.62, 0.1
 
 
-def row(n, width=2.6, height=2.6, rows=1, bars="each", labelled=False):
+def row(
+    n: int,
+    width: float = 2.6,
+    height: float = 2.6,
+    rows: int = 1,
+    bars: str = "each",
+    labelled: bool = False,
+) -> tuple[plt.Figure, np.ndarray]:
     """A figure with `rows` × `n` panels.
 
     Args:
@@ -34,6 +42,9 @@ def row(n, width=2.6, height=2.6, rows=1, bars="each", labelled=False):
 
     Returns:
         The figure, and its axes in one flat array.
+
+    Raises:
+        ValueError: `bars` is none of these.
     """
     if bars not in ("each", "last", "none"):
         raise ValueError(
@@ -55,25 +66,81 @@ def row(n, width=2.6, height=2.6, rows=1, bars="each", labelled=False):
     return figure, np.array(axes)
 
 
-def picture(axes, image, title=""):
-    """Show an image `(h, w, 3)` with pixels in 0–255."""
-    axes.imshow(np.asarray(image).astype(np.uint8))
+def picture(axes: plt.Axes, image: ArrayLike, title: str = "") -> None:
+    """Show a picture in its own colours.
+
+    Args:
+        axes: where to draw.
+        image: RGB `(h, w, 3)` of integers or floats in 0–255. Screens show
+            whole levels: the fraction of a float is cut off. A float picture
+            that is all zero is black; one with nothing above 1 is taken for a
+            picture in 0–1, and refused.
+        title: what the panel shows.
+
+    Raises:
+        TypeError, ValueError: the image is not as described here.
+    """
+    axes.imshow(_levels(image))
     axes.set_title(title, fontsize=11)
     axes.set_axis_off()
 
 
+def _levels(image):
+    """The picture in uint8, if none of its pixels is out of range."""
+    image = np.asarray(image)
+    if image.dtype.kind not in "uif":
+        raise TypeError(
+            "image must hold integers or floats in 0–255; got dtype "
+            f"{image.dtype}"
+            + (": 255 * image.astype(int)" if image.dtype == bool else "")
+        )
+    if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(
+            f"image must have shape (h, w, 3), RGB; got {image.shape}"
+            + _how_to_get_three_channels(image)
+        )
+    if not np.isfinite(image).all():
+        raise ValueError("image must be finite; got NaN or infinity")
+    low, high = image.min(), image.max()
+    if low < 0 or high > 255:
+        raise ValueError(
+            f"image must have pixels in 0–255; got {low} to {high}: "
+            "np.clip(image, 0, 255) where that is meant"
+        )
+    if image.dtype.kind == "f" and 0 < high <= 1:
+        raise ValueError(
+            f"image must have pixels in 0–255; got floats up to {high}. A "
+            "picture in 0–1: (255 * image).astype(np.uint8). One in 0–255 "
+            "that is so dark: image.astype(np.uint8)"
+        )
+    return image.astype(np.uint8)
+
+
+def _how_to_get_three_channels(image):
+    """The end of an error message, for what is a picture otherwise."""
+    if image.ndim == 4:
+        return ": one picture, images[0]"
+    if image.ndim == 2:
+        return ": np.stack([image] * 3, axis=-1)"
+    if image.ndim == 3 and image.shape[2] == 1:
+        return ": np.repeat(image, 3, axis=-1)"
+    if image.ndim == 3 and image.shape[2] == 4:
+        return ": without transparency, image[..., :3]"
+    return ""
+
+
 def heat(
-    axes,
-    values,
-    title="",
+    axes: plt.Axes,
+    values: ArrayLike,
+    title: str = "",
     *,
-    signed=False,
-    limit=None,
-    over=None,
-    mask=None,
-    bar=True,
-    label="",
-):
+    signed: bool = False,
+    limit: float | None = None,
+    over: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    bar: bool = True,
+    label: str = "",
+) -> None:
     """Show a map with its colour bar.
 
     Args:
@@ -138,12 +205,12 @@ def heat(
         scale.solids.set_alpha(1)
 
 
-def outline(axes, mask, colour="cyan"):
+def outline(axes: plt.Axes, mask: ArrayLike, colour: str = "cyan") -> None:
     """Draw the outline of a mask, bool `(h, w)`, on a panel."""
     axes.contour(mask, levels=[0.5], colors=colour, linewidths=1)
 
 
-def show(figure, alt):
+def show(figure: plt.Figure, alt: str) -> None:
     """Display a finished figure, with a text for readers who can't see it.
 
     A figure with photographs is stored as JPEG, one with few colours as PNG

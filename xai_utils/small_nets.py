@@ -6,6 +6,7 @@ their weights; on another processor they come out a little different, because
 training amplifies the last bits.
 """
 
+from collections.abc import Collection, Sequence
 from functools import partial
 
 import keras
@@ -13,6 +14,7 @@ import numpy as np
 from keras import layers
 
 from ._core.progress import bar
+from ._core.resume import replacing
 from .data import stickers
 from .networks import WEIGHTS
 
@@ -50,12 +52,16 @@ NEW_CLASSES = {
 }
 
 
-def half_size(images):
+def half_size(images: np.ndarray) -> np.ndarray:
     """The mean of each 2 × 2 pixels: float32 `(n, 48, 48, 3)`."""
     return images.reshape(-1, 48, 2, 48, 2, 3).mean((2, 4), np.float32)
 
 
-def stem_net(stem, filters=(8, 24, 48), dtype=None):
+def stem_net(
+    stem: tuple[int, int, int],
+    filters: Sequence[int] = (8, 24, 48),
+    dtype: str | None = None,
+) -> keras.Model:
     """Blocks of convolution, ReLU and max-pooling, then one hidden layer.
 
     Args:
@@ -89,7 +95,9 @@ def stem_net(stem, filters=(8, 24, 48), dtype=None):
     return keras.Model(pixels, layers.Dense(10, dtype=dtype, name="logits")(x))
 
 
-def ablation_net(without=(), dtype=None):
+def ablation_net(
+    without: Collection[int] = (), dtype: str | None = None
+) -> keras.Model:
     """Five convolutions and two hidden layers, less those taken away.
 
     The same kinds of layers as in the paper's network, much narrower. Layers 1
@@ -125,7 +133,13 @@ def ablation_net(without=(), dtype=None):
     return keras.Model(pixels, layers.Dense(10, dtype=dtype, name="logits")(x))
 
 
-def train(model, images, labels, steps, seed=0):
+def train(
+    model: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    steps: Sequence[int],
+    seed: int = 0,
+) -> dict[int, list[np.ndarray]]:
     """Train a network of this module on random batches of 32.
 
     The rate of Adam falls from 0.003 to 0 along half a cosine.
@@ -148,15 +162,17 @@ def train(model, images, labels, steps, seed=0):
     kept = {0: model.get_weights()} if 0 in steps else {}
     with bar(last) as progress:
         for step in range(1, last + 1):
-            some = rng.integers(len(images), size=32)
-            model.train_on_batch(images[some], labels[some])
+            batch = rng.integers(len(images), size=32)
+            model.train_on_batch(images[batch], labels[batch])
             if step in steps:
                 kept[step] = model.get_weights()
             progress.update()
     return kept
 
 
-def stem(name, step=MOMENTS[-1], dtype=None):
+def stem(
+    name: str, step: int = MOMENTS[-1], dtype: str | None = None
+) -> keras.Model:
     """A network with one of the `STEMS`, as it was at a step of training.
 
     Args:
@@ -175,7 +191,9 @@ def stem(name, step=MOMENTS[-1], dtype=None):
     return _load(stem_net(STEMS[name], dtype=dtype), "stems", f"{name}/{step}")
 
 
-def ablated(name, start=0, dtype=None):
+def ablated(
+    name: str, start: int = 0, dtype: str | None = None
+) -> keras.Model:
     """One of the `VARIANTS`, trained from one of the starts.
 
     Args:
@@ -195,7 +213,7 @@ def ablated(name, start=0, dtype=None):
     return _load(model, "ablation", f"{name}/{start}")
 
 
-def from_few(dtype=None):
+def from_few(dtype: str | None = None) -> keras.Model:
     """The complete network, trained on 200 pictures of `NEW_CLASSES`.
 
     Args:
@@ -207,7 +225,9 @@ def from_few(dtype=None):
     return _load(ablation_net(dtype=dtype), "ablation", "few")
 
 
-def train_stems(pictures=8000, steps=MOMENTS):
+def train_stems(
+    pictures: int = 8000, steps: Sequence[int] = MOMENTS
+) -> dict[str, list[np.ndarray]]:
     """Train a network with each of the `STEMS`.
 
     Args:
@@ -218,15 +238,20 @@ def train_stems(pictures=8000, steps=MOMENTS):
         dict, name and step -> list of arrays as `keras.Model.get_weights`.
     """
     images, labels = _draw(pictures, seed=60)
-    found = {}
+    weights = {}
     for name, stem in STEMS.items():
         keras.utils.set_random_seed(0)
         kept = train(stem_net(stem), images, labels, steps)
-        found |= {f"{name}/{step}": arrays for step, arrays in kept.items()}
-    return found
+        weights |= {f"{name}/{step}": arrays for step, arrays in kept.items()}
+    return weights
 
 
-def train_ablation(pictures=8000, few=200, steps=3000, starts=STARTS):
+def train_ablation(
+    pictures: int = 8000,
+    few: int = 200,
+    steps: int = 3000,
+    starts: int = STARTS,
+) -> dict[str, list[np.ndarray]]:
     """Train the `VARIANTS`, and the complete one from few pictures.
 
     Args:
@@ -239,16 +264,16 @@ def train_ablation(pictures=8000, few=200, steps=3000, starts=STARTS):
         dict, as `train_stems`: name and start, or ``"few"``.
     """
     images, labels = _draw(pictures, seed=1)
-    found = {}
+    weights = {}
     for name, without in VARIANTS.items():
         for start in range(starts):
             keras.utils.set_random_seed(start)
             kept = train(ablation_net(without), images, labels, [steps], start)
-            found[f"{name}/{start}"] = kept[steps]
+            weights[f"{name}/{start}"] = kept[steps]
     images, labels = _draw(few, seed=5, classes=NEW_CLASSES)
     keras.utils.set_random_seed(0)
     kept = train(ablation_net(), images, labels, [steps // 10])
-    return found | {"few": kept[steps // 10]}
+    return weights | {"few": kept[steps // 10]}
 
 
 def _draw(n, seed, classes=stickers.CLASSES):
@@ -275,19 +300,18 @@ def _load(model, file, key):
     return model
 
 
-def _store(file, found):
+def _store(file, weights):
     """In half precision: what these networks say is the same."""
-    np.savez_compressed(
-        WEIGHTS / f"{file}.npz",
-        **{
-            f"{key}/{i}": array.astype(np.float16)
-            for key, arrays in found.items()
-            for i, array in enumerate(arrays)
-        },
-    )
+    halves = {
+        f"{key}/{i}": array.astype(np.float16)
+        for key, arrays in weights.items()
+        for i, array in enumerate(arrays)
+    }
+    with replacing(WEIGHTS / f"{file}.npz") as path:
+        np.savez_compressed(path, **halves)
 
 
-def main():
+def main() -> None:
     """Train all of them and write their weights."""
     _store("stems", train_stems())
     _store("ablation", train_ablation())

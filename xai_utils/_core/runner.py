@@ -134,14 +134,16 @@ def _compile(model, step, targets, arrays):
         for target in targets:
             own = [arguments.pop(0) for _ in target.arguments]
             scores.append(partial(_score, target, own, tf.shape(images)[0]))
-        _demands.clear()
         results = step(read, scores, images)
         messages.extend(message for *_, message in _demands)
         return results, [(met, value) for met, value, _ in _demands]
 
     signature = [tf.TensorSpec((None, *s), dtype) for s, dtype in arrays]
     function = tf.function(traced, input_signature=signature, autograph=False)
-    return _Compiled(function.get_concrete_function(), messages)
+    try:
+        return _Compiled(function.get_concrete_function(), messages)
+    finally:
+        _demands.clear()
 
 
 def _read(model, layers, images):

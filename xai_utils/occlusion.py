@@ -112,21 +112,25 @@ def _positions(shape, size, stride):
     return np.stack(np.meshgrid(tops, lefts, indexing="ij"), axis=-1)
 
 
-def _average(drops, positions, size, shape):
-    """Spread each drop over its patch and divide by how often a pixel was
-    covered: `(h, w)`.
+def _average(drops, positions, patch, shape):
+    """The mean drop of the patches that cover each pixel: `(h, w)`.
 
-    A patch is a product of rows and columns, so both sums are two matrix
-    products with 0/1 matrices: position i covers pixel y.
+    Those that cover a pixel are a block of rows and columns of `drops`. Its
+    sum is a difference of cumulative sums: the same for all pixels under the
+    same patches, to the last bit.
     """
     tops, lefts = positions[:, 0, 0], positions[0, :, 1]
-    rows, columns = (
-        (np.arange(length) >= starts[:, None])
-        & (np.arange(length) < starts[:, None] + size)
-        for starts, length in ((tops, shape[0]), (lefts, shape[1]))
+    (first, last), (start, end) = (
+        (
+            np.searchsorted(corners, np.arange(length) - patch, "right"),
+            np.searchsorted(corners, np.arange(length), "right"),
+        )
+        for corners, length in ((tops, shape[0]), (lefts, shape[1]))
     )
-    coverage = np.outer(rows.sum(axis=0), columns.sum(axis=0))
-    return (rows.T.astype(float) @ drops @ columns) / coverage
+    total = np.pad(drops.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    rows = total[last] - total[first]
+    sums = rows[:, end] - rows[:, start]
+    return sums / np.outer(last - first, end - start)
 
 
 def _filler(image, fill, patch):

@@ -75,8 +75,8 @@ def public(module):
     "name",
     [
         path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-        for path in sorted(PACKAGE.glob("*.py"))
-        if path.stem != "__init__"
+        for path in sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("data/*.py")])
+        if not path.stem.startswith("_")
     ],
 )
 def test_public_functions_are_annotated_and_described(name):

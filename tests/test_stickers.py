@@ -40,7 +40,7 @@ def test_a_pictogram_has_one_colour_and_the_rest_is_photograph():
 def test_pictograms_differ_in_more_than_place_and_colour():
     """Each class's glyph is its own drawing, not the font's empty box."""
     drawings = [
-        np.asarray(stickers._draw(glyph).resize((64, 64)))
+        np.asarray(stickers.pictogram(glyph).resize((64, 64)))
         for glyph in stickers.CLASSES.values()
     ]
     for i, first in enumerate(drawings):

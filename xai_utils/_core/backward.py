@@ -19,15 +19,15 @@ def maps(model, images, target, batch_size, step):
     images = check_images(model, images)
     check_batch_size(batch_size)
     run = runner(model, step, [target], images)
-    found = None
+    collected = None
     for batch in batches(len(images), batch_size):
         scores, part = run(images[batch], batch)
         check_finite("the target", scores)
         check_finite("the gradient of the target", part)
-        if found is None:
-            found = np.empty((len(images), *part.shape[1:]), part.dtype)
-        found[batch] = part
-    return found
+        if collected is None:
+            collected = np.empty((len(images), *part.shape[1:]), part.dtype)
+        collected[batch] = part
+    return collected
 
 
 def forward_and_back(read, scores, images):

@@ -177,10 +177,10 @@ def _is_defined_in_package(thing):
     name = getattr(thing, "__qualname__", "<")
     if "<" in name or _package(thing) not in PACKAGES:
         return False
-    found = sys.modules.get(thing.__module__)
+    place = sys.modules.get(thing.__module__)
     for part in name.split("."):
-        found = getattr(found, part, None)
-    return found is thing
+        place = getattr(place, part, None)
+    return place is thing
 
 
 def _package(thing):

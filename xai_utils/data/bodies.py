@@ -15,7 +15,7 @@ FOCUS = 232  # pixels for 1 cm at a distance of 1 cm
 AROUND = np.pi * (3 * 1.75 - np.sqrt(3.75 * 3.25)) / 2
 
 
-def picture(person):
+def picture(person: dict[str, float]) -> np.ndarray:
     """The body, filled with its grey: uint8 `(128, 128)`.
 
     Drawn four times as large, so that shrinking smooths the outline: a width
@@ -159,7 +159,7 @@ def _outline(joints):
     )
 
 
-def bands(person):
+def bands(person: dict[str, float]) -> dict[str, np.ndarray]:
     """The bands of waist and hips: name -> bool `(128, 128)`.
 
     They meet half-way, where the outline depends on both alike. That of the

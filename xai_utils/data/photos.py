@@ -40,7 +40,7 @@ SAMPLES = {
 
 
 @lru_cache
-def sample(name, size=None):
+def sample(name: str, size: int | None = None) -> np.ndarray:
     """One of scikit-image's sample photographs, by its name in `SAMPLES`.
 
     Args:
@@ -66,7 +66,7 @@ def sample(name, size=None):
     return picture
 
 
-def load(path, size=None):
+def load(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
     """Read a picture file as a viewer would show it.
 
     JPEG, PNG, WebP, GIF, TIFF and BMP (of several frames the first): grey,

@@ -42,7 +42,9 @@ GIRTH = {"shoulders": 0.6, "chest": 0.94, "waist": 0.95, "hips": 0.95}
 LENGTH = {"height": 0.95, "legs": 0.3, "shoulders": 0.6}
 
 
-def measures(n, *, seed, population="independent"):
+def measures(
+    n: int, *, seed: int, population: str = "independent"
+) -> dict[str, np.ndarray]:
     """Draw the measures and the poses of `n` people.
 
     Each measure has the same uniform distribution in both populations; they
@@ -83,7 +85,9 @@ def measures(n, *, seed, population="independent"):
     return drawn
 
 
-def draw(people):
+def draw(
+    people: dict[str, np.ndarray],
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Draw people with given measures and poses.
 
     Args:
@@ -114,7 +118,9 @@ def draw(people):
     return images, masks
 
 
-def make(n, *, seed, population="independent"):
+def make(
+    n: int, *, seed: int, population: str = "independent"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw `n` people; the same seed draws the same people.
 
     Arguments and errors as for `measures`.

@@ -33,7 +33,7 @@ CLASSES = {
 }
 
 #: Class name -> part name -> the box (left, top, right, bottom) of the ellipse
-#: around the part, in pixels of the pictogram as `_draw` draws it.
+#: around the part, in pixels of the pictogram as `pictogram` draws it.
 PARTS = {
     "telephone": {
         "dial": (58, 43, 121, 107),
@@ -67,7 +67,13 @@ BACKGROUNDS = {
 }
 
 
-def make(n, *, seed, split="test", classes=CLASSES):
+def make(
+    n: int,
+    *,
+    seed: int,
+    split: str = "test",
+    classes: dict[str, str] = CLASSES,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw `n` sticker pictures; the same seed draws the same pictures.
 
     Args:
@@ -94,13 +100,15 @@ def make(n, *, seed, split="test", classes=CLASSES):
     masks = np.empty((n, SIZE, SIZE), bool)
     for i, glyph in enumerate(np.array(list(classes.values()))[labels]):
         background = _crop(photographs[rng.integers(len(photographs))], rng)
-        (cover,) = _place([_draw(glyph)], rng)
+        (cover,) = _place([pictogram(glyph)], rng)
         images[i] = _paste(background, cover, rng)
         masks[i] = cover > 127
     return images, labels, masks
 
 
-def parts(n, name, *, seed, split="test"):
+def parts(
+    n: int, name: str, *, seed: int, split: str = "test"
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Draw `n` sticker pictures of one class, and say where its parts are.
 
     For the correspondence analysis of Zeiler & Fergus, §4.3.
@@ -126,7 +134,7 @@ def parts(n, name, *, seed, split="test"):
         )
     photographs = _photographs(n, split)
     rng = np.random.default_rng(seed)
-    glyph = _draw(CLASSES[name])
+    glyph = pictogram(CLASSES[name])
     layers = [glyph]
     for box in PARTS[name].values():
         layers.append(Image.new("L", glyph.size))
@@ -195,8 +203,8 @@ def _place(layers, rng):
 
 
 @lru_cache
-def _draw(glyph):
-    """The pictogram, white on black, as large as the font is drawn here."""
+def pictogram(glyph: str) -> Image.Image:
+    """A character of the font as a grey picture, white on black, cropped."""
     font = ImageFont.truetype(str(FONT), 160)
     canvas = Image.new("L", (256, 256))
     ImageDraw.Draw(canvas).text((24, 24), glyph, fill=255, font=font)

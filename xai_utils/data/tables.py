@@ -1,5 +1,6 @@
 """A folder of pictures with a table of labels, checked before training."""
 
+from os import PathLike
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -9,7 +10,14 @@ from .._core.progress import bar
 from .photos import load
 
 
-def read(table, folder, *, file="file", label="label", size=None):
+def read(
+    table: str | PathLike,
+    folder: str | PathLike,
+    *,
+    file: str = "file",
+    label: str | list[str] = "label",
+    size: int | None = None,
+) -> tuple[list[Path], np.ndarray]:
     """Read a table of labels and look at every picture that it names.
 
     Training that stops after an hour on one bad picture is lost. So all is
@@ -117,9 +125,9 @@ def _bad_names(names):
     yield from _shorten(
         "named more than once",
         [
-            f"{name} (rows {', '.join(found)})"
-            for name, found in rows.items()
-            if len(found) > 1
+            f"{name} (rows {', '.join(lines)})"
+            for name, lines in rows.items()
+            if len(lines) > 1
         ],
     )
 

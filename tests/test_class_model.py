@@ -193,6 +193,9 @@ def test_probability_and_the_dtype_of_the_model():
         ({"l2": np.nan}, ValueError, "l2 must be above 0"),
         ({"l2": "small"}, ValueError, "l2 must be above 0; got 'small'"),
         ({"l2": 1e-320}, ValueError, "l2 must be larger"),
+        ({"l2": 1e-200}, ValueError, "l2 must be larger"),
+        ({"l2": np.inf}, ValueError, "l2 must be above 0"),
+        ({"l2": True}, ValueError, "l2 must be above 0; got True"),
         ({"rate": 0}, ValueError, "rate must be above 0"),
         (
             {"rate": 1.5},

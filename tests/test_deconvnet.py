@@ -86,6 +86,33 @@ def test_a_capped_relu_is_closed_at_its_cap_but_not_to_the_deconvnet():
     }
 
 
+@pytest.mark.parametrize(
+    "clip",
+    [
+        lambda x: ops.clip(x, 0, 6),
+        lambda x: ops.minimum(ops.relu(x), 6.0),
+        lambda x: tf.minimum(6.0, tf.maximum(0.0, x)),
+        lambda x: ops.maximum(ops.minimum(x, 6.0), 0.0),
+        layers.ReLU(max_value=6),
+        layers.ReLU(max_value=6.0, negative_slope=0.0),
+    ],
+    ids=range(6),
+)
+def test_a_cap_in_any_spelling(clip):
+    x = keras.Input((1, 4, 1))
+    model = keras.Model(x, layers.Flatten()(layers.Lambda(clip)(x)))
+    image = np.reshape([-1.0, 3.0, 7.0, 0.5], (1, 1, 4, 1))
+    for rule, on_paper in (
+        ("gradient", [0, -1, 0, 1]),
+        ("deconvnet", [1, 0, 1, 1]),
+        ("guided", [0, 0, 0, 1]),
+    ):
+        found = project(
+            model, image, lambda a: a[:, 0] - a[:, 1] + a[:, 2] + a[:, 3], rule
+        )
+        assert found.ravel().tolist() == on_paper
+
+
 def residual_net():
     """Every kind of layer that has a rule, with all kinds of ReLU."""
     keras.utils.set_random_seed(3)
@@ -548,13 +575,32 @@ def test_a_relu_in_a_subclassed_model():
         ),
         (lambda: end_in(Squared(3, name="sq")), class_score(0), "'sq' .Pow"),
         (lambda: end_in(lambda y: y * y), class_score(0), "Mul has no rule"),
+        (
+            lambda: end_in(
+                lambda y: ops.minimum(ops.relu(y), ops.mean(y, -1, True))
+            ),
+            class_score(0),
+            "Minimum has no rule",
+        ),
+        (
+            lambda: end_in(
+                lambda y: layers.Maximum()([ops.relu(y), layers.Dense(3)(y)])
+            ),
+            class_score(0),
+            "Maximum. has no rule",
+        ),
+        (
+            lambda: end_in(lambda y: ops.clip(y, -1.0, 1.0)),
+            class_score(0),
+            "M..imum. has no rule",
+        ),
         (end_in, class_score(3), "class index must be below 3"),
         (end_in, unit("c", 2), "channel must be below 2"),
         (end_in, unit("x", 2), "layer must be one of .*c.*got 'x'"),
         (end_in, unit("c", 0, (4, 0)), "row must be below 4"),
         (end_in, predicted_class, "smoothly"),
     ],
-    ids=range(13),
+    ids=range(16),
 )
 def test_what_has_no_rule_is_named(model, target, message):
     with pytest.raises(ValueError, match=message):

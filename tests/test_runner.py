@@ -145,6 +145,16 @@ def test_a_loss_with_settings():
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
+def random_share(outputs):
+    return outputs[:, 0] * np.random.default_rng().random()
+
+
+def test_a_random_number_is_drawn_anew():
+    model = net()
+    first_draw = gradient(model, IMAGES, random_share)
+    assert (first_draw != gradient(model, IMAGES, random_share)).any()
+
+
 # What changed in a model.
 
 

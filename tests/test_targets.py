@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 
 from xai_utils import networks
 from xai_utils.data import stickers
-from xai_utils.deconvnet import project
+from xai_utils.deconvnet import project, strongest
 from xai_utils.gradients import gradient, saliency
 from xai_utils.occlusion import occlusion
 from xai_utils.receptive_field import receptive_field
@@ -136,12 +136,12 @@ def test_a_truth_of_another_shape_is_refused_and_the_advice_works():
 
 def test_class_indices_that_are_none():
     model = net()
-    for labels, error in (
-        ([0, 1, 3], ValueError),
-        ([0, -1, 2], ValueError),
-        ([0.0, 1.0, 2.0], TypeError),
+    for labels, got in (
+        ([0, 1, 3], "below 3; got 3"),
+        ([0, -1, 2], "below 3; got -1"),
+        ([0.0, 1.0, 2.0], "got float64"),
     ):
-        with pytest.raises(error, match="y_true must be class indices"):
+        with pytest.raises(ValueError, match=f"class indices.*{got}"):
             gradient(
                 model, IMAGES, loss("sparse_categorical_crossentropy", labels)
             )
@@ -212,6 +212,63 @@ def test_where_it_cannot_be_seen_the_values_decide():
     assert value(cooled, class_score(2)) == pytest.approx(
         logits(IMAGES[:1]).numpy()[0, 2] / 2
     )
+
+
+def several_heads(x):
+    y = layers.Flatten()(x)
+    heads = [layers.Dense(1, activation="sigmoid")(y) for _ in range(3)]
+    return layers.Concatenate()(heads)
+
+
+def ensemble(x):
+    y = layers.Flatten()(x)
+    members = [layers.Dense(3, activation="sigmoid")(y) for _ in range(2)]
+    return layers.Average()(members)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        several_heads,
+        ensemble,
+        lambda x: layers.GlobalMaxPooling2D()(
+            layers.Conv2D(3, 3, activation="sigmoid")(x)
+        ),
+        lambda x: layers.GlobalAveragePooling2D()(
+            layers.Conv2D(3, 3, activation="sigmoid")(x)
+        ),
+        lambda x: (
+            1 - layers.Dense(3, activation="sigmoid")(layers.Flatten()(x))
+        ),
+        lambda x: ops.clip(several_heads(x), 0.01, 0.99),
+        lambda x: (
+            0.9 * layers.Dense(3, activation="softmax")(layers.Flatten()(x))
+        ),
+    ],
+    ids=["heads", "ensemble", "max", "mean", "1 -", "clip", "share"],
+)
+def test_what_is_made_of_probabilities_is_taken_as_it_is(end):
+    keras.utils.set_random_seed(0)
+    x = keras.Input(SIZE)
+    model = keras.Model(x, end(x))
+    given = float(model(IMAGES)[0, 1])
+    assert value(model, class_probability(1)) == pytest.approx(given)
+    with pytest.raises(ValueError, match="needs scores"):
+        value(model, class_score(1))
+
+
+def test_in_doubt_it_is_said_and_the_advice_works():
+    """A sigmoid by hand, and outputs that a function hides."""
+    x = keras.Input(SIZE)
+    y = layers.Dense(4)(layers.Flatten()(x))
+    for end in 1 / (1 + ops.exp(-y)), (ops.tanh(y) + 1) / 2:
+        model = keras.Model(x, end)
+        with pytest.raises(ValueError, match="can't be seen.*outputs.:, 3"):
+            value(model, class_probability(3))
+        given = float(model(IMAGES)[0, 3])
+        assert value(model, lambda outputs: outputs[:, 3]) == pytest.approx(
+            given
+        )
 
 
 def test_scores_that_look_like_probabilities_are_scores():
@@ -358,8 +415,11 @@ def test_a_segmentation_says_what_to_write():
         (lambda o: 3.0, "got <class 'float'>"),
         (lambda o: np.max(o, axis=1), "TensorFlow or keras.ops.*reduce_max"),
         (lambda o: tf.constant([1.0, 2.0, 3.0]), "got shape"),
+        (lambda o: o.numpy()[:, 1], "in TensorFlow.*AttributeError"),
+        (lambda o: o[:, 1] if o[0, 0] > 0 else o[:, 0], "outputs alone"),
+        (keras.losses.MeanSquaredError(), "outputs alone.*y_pred"),
     ],
-    ids=range(8),
+    ids=range(11),
 )
 def test_not_one_number_an_image(target, message):
     with pytest.raises(ValueError, match=message):
@@ -411,6 +471,21 @@ def test_a_position_where_there_is_none():
     for layer in 3, "", None:
         with pytest.raises(TypeError, match="layer must be a layer's name"):
             unit(layer, 0)
+        with pytest.raises(TypeError, match="layer must be a layer's name"):
+            strongest(net(), IMAGES, layer, top=1)
+        with pytest.raises(TypeError, match="layer must be a layer's name"):
+            receptive_field(net(), layer, (0, 0))
+    for position in (1.7, 2), (1,), 1, (0, 0, 0), "ab", (np.nan, 0):
+        with pytest.raises(TypeError, match="position must be"):
+            receptive_field(net(), "conv", position)
+    with pytest.raises(ValueError, match="one of conv.*got 'conv/x'"):
+        gradient(net(), IMAGES, unit("conv/x", 0))
+
+
+def test_a_call_forgotten():
+    for target in class_score, class_probability:
+        with pytest.raises(TypeError, match="such as class_score.3."):
+            gradient(net(), IMAGES, target)
 
 
 def test_class_indices_beyond_32_bits():
@@ -458,6 +533,35 @@ def test_two_inputs_and_the_advice_works():
     clean = float(names["model"](IMAGES)[0, 1])
     assert clean == pytest.approx(
         float(model([IMAGES[:1], np.float32([[3.0, 4.0]])])[0, 1]), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["list", "dict"])
+def test_two_inputs_the_picture_last_and_the_advice_works(named):
+    other, picture = (
+        keras.Input((2,), name="more"),
+        keras.Input(SIZE, name="x"),
+    )
+    y = layers.Concatenate()([layers.Flatten()(picture), other])
+    inputs = {"more": other, "x": picture} if named else [other, picture]
+    model = keras.Model(inputs, layers.Dense(3)(y))
+    with pytest.raises(ValueError, match="one input; it has 2") as error:
+        gradient(model, IMAGES, class_score(0))
+    advice = str(error.value).partition("constant: ")[2]
+    names = {"keras": keras, "model": model, "value": np.float32([3.0, 4.0])}
+    exec(advice.replace("(h, w, c)", str(SIZE)), names)
+    w = model.layers[-1].kernel.numpy()[:126, 1].reshape(SIZE)
+    same(gradient(names["model"], IMAGES, class_score(1))[2], w)
+
+
+def test_a_list_of_pictures_and_the_advice_works():
+    images = np.empty(3, object)
+    images[:] = list(IMAGES)
+    with pytest.raises(TypeError, match=r"np.stack\(list\(images\)\)"):
+        gradient(net(), images, class_score(0))
+    same(
+        gradient(net(), np.stack(list(images)), class_score(0)),
+        gradient(net(), IMAGES, class_score(0)),
     )
 
 

@@ -25,9 +25,9 @@ class ClassModel(NamedTuple):
     """What `class_model` found, for each of n classes."""
 
     images: np.ndarray  # (n, h, w, c): mean + I, nothing clipped
-    scores: (
-        np.ndarray
-    )  # (steps + 1, n): the target at the start, …, at the end
+    # (steps + 1, n): the target at the start, …, at the end; with jitter,
+    # all but the last are of the shifted picture
+    scores: np.ndarray
     norms: np.ndarray  # (steps + 1, n): the Euclidean norm of I
 
 
@@ -50,9 +50,10 @@ def class_model(
     Gradient ascent. Each step moves I a part of the way to w / (2 · l2), w
     being the gradient of the target: there the gradient of the whole,
     w − 2 · l2 · I, would be zero. The part is `rate` in the first step and
-    falls linearly towards zero. There are many local maxima, and rounding may
-    decide which one is found. It hardly can where the model computes in
-    float64 and `mean` is no flat picture: in that, all max-pools tie.
+    falls linearly towards zero. There are many local maxima. To find the same
+    one on each processor, let the model compute in float64 and start from a
+    picture that is not flat: in a flat one all units of a max-pool tie, and
+    rounding decides.
 
     Args:
         model: any keras.Model on images, built.
@@ -63,7 +64,7 @@ def class_model(
         l2: λ of the paper, in units of the target for each squared unit of
             the pixel. The smaller it is, the larger I becomes.
         steps: how many, at least 1.
-        rate: above 0, at most 1.
+        rate: above 0, at most 1; 1 would go all the way in the first step.
         jitter: before each step the picture is shifted at random by up to so
             many pixels (what leaves on one side enters on the other), and
             shifted back after it. The shifts are the same in each call. Not
@@ -100,7 +101,8 @@ def class_model(
                 remaining = 1 - t / steps
                 with np.errstate(over="ignore"):
                     I = I + rate * remaining * (w / (2 * l2) - I)
-                if not np.isfinite(I).all():
+                    size = np.square(I).sum()
+                if not np.isfinite(size):
                     raise ValueError(
                         "l2 must be larger: the picture grew "
                         f"beyond all numbers; got {l2!r}"
@@ -148,7 +150,8 @@ def _check_numbers(l2, steps, rate, jitter, blur):
     ):
         if (
             not isinstance(value, (int, float, np.number))
-            or not (0 <= value <= high)
+            or isinstance(value, bool)
+            or not (0 <= value <= high and np.isfinite(value))
             or (above_0 and value == 0)
         ):
             raise ValueError(f"{name} must be {want}; got {value!r}")

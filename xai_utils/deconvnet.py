@@ -13,27 +13,29 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ._core.backward import maps, pull_back, seeds
+from ._core.backward import explain, output_slopes, pull_back
 from ._core.graph import between, is_linear, where
 from ._core.inputs import check_batch_size, check_images
+from ._core.layers import find_layer
 from ._core.progress import batches
 from ._core.runner import runner
 from .targets import AnyTarget, Target, as_target
 
-#: What to call the gradient of a rule, for each operation of a ReLU. A ReLU
-#: with a cap is Relu6, or the clipping Minimum and Maximum after a Relu.
+#: The gradients that a rule gives to the operations of a ReLU, by name. One
+#: with a cap is Relu6, or a Relu whose output is clipped by Minimum, Maximum.
+#: The deconvnet looks at the signal alone, so a cap stops nothing.
 RULES = {
     "gradient": {},
     "deconvnet": {
-        "Relu": "xai_deconvnet",
-        "Relu6": "xai_deconvnet",
-        "Maximum": "xai_deconvnet",
-        "Minimum": "xai_open",
+        "Relu": "xai_positive",
+        "Relu6": "xai_positive",
+        "Maximum": "xai_positive",
+        "Minimum": "xai_all",
     },
     "guided": {
-        "Relu": "xai_guided_relu",
-        "Relu6": "xai_guided_relu6",
-        "Maximum": "xai_guided_relu",
+        "Relu": "xai_positive_where_active",
+        "Relu6": "xai_positive_below_six",
+        "Maximum": "xai_positive_where_active",
         "Minimum": "xai_below_cap",
     },
 }
@@ -56,9 +58,10 @@ def project(
 ) -> np.ndarray:
     """Project a unit, or any other target, down to the pixels.
 
-    All of a layer but the unit is set to zero, and what is left goes back
-    through the network. The signal R that meets a ReLU with the output X goes
-    on as
+    In the paper all of a layer but the unit is set to zero, and what is left
+    goes back through the network. The same comes out if the unit is
+    differentiated, and only the ReLUs have another gradient: the signal R that
+    meets one with the output X goes on as
 
     - ``"gradient"``: R where X > 0, else 0: the gradient of the target;
     - ``"deconvnet"``: R where R > 0, else 0;
@@ -92,7 +95,7 @@ def project(
             f"rule must be one of {', '.join(RULES)}; got {rule!r}"
         )
     step = partial(_project, rule)
-    return maps(model, images, as_target(target), batch_size, step)
+    return explain(model, images, as_target(target), batch_size, step)
 
 
 def strongest(
@@ -119,6 +122,7 @@ def strongest(
     """
     images = check_images(model, images)
     check_batch_size(batch_size)
+    find_layer(model, layer)
     if not isinstance(top, (int, np.integer)) or not 1 <= top <= len(images):
         raise ValueError(
             f"top must be a whole number from 1 to the number of images, "
@@ -129,28 +133,34 @@ def strongest(
     best = None
     for batch in batches(len(images), batch_size):
         activations, places, width = peaks(images[batch])
-        numbers = np.arange(batch.start, batch.stop)[:, None]
-        numbers = np.broadcast_to(numbers, activations.shape)
-        rows = [numbers, places, activations]
+        which = np.arange(batch.start, batch.stop)[:, None]
+        which = np.broadcast_to(which, activations.shape)
+        candidates = [which, places, activations]
         if best is not None:
-            rows = [np.concatenate(pair) for pair in zip(best, rows)]
-        order = np.argsort(-rows[2], axis=0, kind="stable")[:top]
-        best = [np.take_along_axis(row, order, axis=0) for row in rows]
-    numbers, places, activations = (row.T for row in best)
-    positions = np.stack(np.divmod(places, width), axis=-1) if width else None
-    return Strongest(numbers, positions, activations)
+            candidates = map(np.concatenate, zip(best, candidates))
+        which, places, activations = candidates
+        order = np.argsort(-activations, axis=0, kind="stable")[:top]
+        best = [
+            np.take_along_axis(table, order, axis=0)
+            for table in (which, places, activations)
+        ]
+    which, places, activations = (table.T for table in best)
+    positions = None
+    if width:  # a place is the number of a unit, row by row
+        positions = np.stack(np.divmod(places, width), axis=-1)
+    return Strongest(which, positions, activations)
 
 
-def _project(rule, read, scores, images):
+def _project(rule, read, targets, images):
     """The step: forward with the rule's ReLUs, and back to the pixels."""
     with images.graph.gradient_override_map(RULES[rule]):
         outputs = read(images)
-    (score,) = scores
-    explained = score(outputs)
-    tensors, slopes = seeds(explained, outputs)
+    (target,) = targets
+    scores = target(outputs)
+    tensors, slopes = output_slopes(scores, outputs)
     if rule != "gradient":
         _check_rules(images, tensors)
-    return explained, pull_back(tensors, slopes, images)
+    return scores, pull_back(tensors, slopes, images)
 
 
 def _check_rules(pixels, tensors):
@@ -168,34 +178,39 @@ def _check_rules(pixels, tensors):
 
 def _is_relu(operation):
     """Is it a ReLU, or a part of one with a cap?"""
-    if operation.type in ("Relu", "Relu6"):
-        return True
-    if operation.type == "Minimum":  # the cap
-        return operation.inputs[0].op.type == "Relu"
-    return operation.type == "Maximum" and (
-        tf.get_static_value(operation.inputs[1]) == 0
-    )
+    if operation.type == "Minimum":
+        # The cap cuts what a ReLU puts out, or what one gets: clip(X, 0, 6).
+        below = [tensor.op for tensor in operation.inputs]
+        above = operation.outputs[0].consumers()
+        capped = any(op.type in ("Relu", "Maximum") for op in below) or (
+            above and all(op.type == "Maximum" for op in above)
+        )
+        return capped and any(op.type == "Const" for op in below)
+    if operation.type == "Maximum":
+        constants = map(tf.get_static_value, operation.inputs)
+        return any(np.all(c == 0) for c in constants if c is not None)
+    return operation.type in ("Relu", "Relu6")
 
 
-@tf.RegisterGradient("xai_deconvnet")
-def _only_positive(operation, signal):
-    return [tf.nn.relu(signal), *_no_signal(operation)]
+@tf.RegisterGradient("xai_positive")
+def _positive(operation, signal):
+    return _hand_on(operation, tf.nn.relu(signal))
 
 
-@tf.RegisterGradient("xai_open")
+@tf.RegisterGradient("xai_all")
 def _all(operation, signal):
-    return [signal, *_no_signal(operation)]
+    return _hand_on(operation, signal)
 
 
-@tf.RegisterGradient("xai_guided_relu")
-def _only_positive_where_active(operation, signal):
+@tf.RegisterGradient("xai_positive_where_active")
+def _positive_where_active(operation, signal):
     positive, X = tf.nn.relu(signal), operation.outputs[0]
     passed = tf.raw_ops.ReluGrad(gradients=positive, features=X)
-    return [passed, *_no_signal(operation)]
+    return _hand_on(operation, passed)
 
 
-@tf.RegisterGradient("xai_guided_relu6")
-def _only_positive_below_the_cap(operation, signal):
+@tf.RegisterGradient("xai_positive_below_six")
+def _positive_below_six(operation, signal):
     positive, X = tf.nn.relu(signal), operation.outputs[0]
     return tf.raw_ops.Relu6Grad(gradients=positive, features=X)
 
@@ -203,16 +218,23 @@ def _only_positive_below_the_cap(operation, signal):
 @tf.RegisterGradient("xai_below_cap")
 def _below_cap(operation, signal):
     X, cap = operation.inputs
-    return [tf.where(cap > X, signal, 0), None]
+    if tf.get_static_value(X) is not None:  # tf.minimum(6, X)
+        X, cap = cap, X
+    return _hand_on(operation, tf.where(cap > X, signal, 0))
 
 
-def _no_signal(operation):
-    """For the constant that Minimum and Maximum read beside X."""
-    return [None] * (len(operation.inputs) - 1)
+def _hand_on(operation, signal):
+    """The signal to X, and none to the constant that Minimum and Maximum
+    read beside it."""
+    return [
+        signal if tf.get_static_value(tensor) is None else None
+        for tensor in operation.inputs
+    ]
 
 
-def _peaks(layer, read, scores, images):
-    """The step: of each map the largest activation, where, and the width."""
+def _peaks(layer, read, targets, images):
+    """The step: of each map the largest activation, the number of that unit,
+    and the map's width (0: the layer has no maps)."""
     features = read(images)[layer]
     if features.shape.rank == 2:
         return features, tf.zeros_like(features, tf.int64), tf.constant(0)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ._core.backward import forward_and_back, maps
+from ._core.backward import explain, forward_and_back
 from .targets import AnyTarget, as_target
 
 
@@ -31,7 +31,9 @@ def gradient(
         TypeError, ValueError: an argument is not as described here, or the
         target or its gradient is not finite.
     """
-    return maps(model, images, as_target(target), batch_size, forward_and_back)
+    return explain(
+        model, images, as_target(target), batch_size, forward_and_back
+    )
 
 
 def saliency(
@@ -45,10 +47,12 @@ def saliency(
         `(n, h, w)`, not negative: how fast the target changes, up or down,
         with the most sensitive channel of each pixel.
     """
-    return maps(model, images, as_target(target), batch_size, _saliency)
+    return explain(model, images, as_target(target), batch_size, _saliency)
 
 
-def _saliency(read, scores, images):
-    """The step; the maximum is taken here, to keep less in memory."""
-    explained, slopes = forward_and_back(read, scores, images)
-    return explained, tf.reduce_max(tf.abs(slopes), axis=-1)
+# What runs on each batch, in TensorFlow: forward to the scores of the target,
+# back to the pixels. `_core/backward.py` has the gradient itself.
+def _saliency(read, targets, images):
+    scores, slopes = forward_and_back(read, targets, images)
+    # The maximum is taken here, and not at the end, to keep less in memory.
+    return scores, tf.reduce_max(tf.abs(slopes), axis=-1)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 #: Colour models have five Gaussians a side, so each side needs five pixels.
 COMPONENTS = 5
 
-#: A pixel that is no seed. The seeds have OpenCV's own numbers.
+#: A pixel that is no seed. The seeds have OpenCV's own numbers, 0 to 3.
 UNKNOWN = 4
 
 
@@ -21,9 +21,8 @@ class Localisation(NamedTuple):
 
     seeds: np.ndarray  # (h, w), see `seeds`
     mask: np.ndarray  # bool (h, w): the largest connected part
-    box: tuple[
-        int, int, int, int
-    ]  # (top, left, bottom, right), see `bounding_box`
+    # (top, left, bottom, right), see `bounding_box`
+    box: tuple[int, int, int, int]
 
 
 def localise(image: ArrayLike, saliency_map: ArrayLike) -> Localisation:
@@ -127,6 +126,7 @@ def graph_cut(image: ArrayLike, seeds: ArrayLike) -> np.ndarray:
     _check_seeds(seeds)
     # OpenCV starts its colour models at random, from one generator for all.
     cv2.setRNGSeed(0)
+    # A Gaussian has a weight, a mean of 3 and a covariance of 9 numbers.
     background, foreground = np.zeros((2, 1, 13 * COMPONENTS))
     known = seeds != UNKNOWN
     # Zero iterations on a "picture" of the seeds alone: only fit the colours.

@@ -93,7 +93,8 @@ def silhouettes_net(
 
 
 def _blocks(x, filters):
-    """Convolution, ReLU and max-pooling, once for each number of filters."""
+    """Convolution, ReLU and max-pooling, once for each number of filters,
+    and flattened."""
     for block, count in enumerate(filters, start=1):
         x = layers.Conv2D(
             count, 3, padding="same", activation="relu", name=f"conv{block}"

@@ -66,12 +66,11 @@ def occlusion(
         TypeError, ValueError: an argument is not as described here, or a
         target is not finite.
     """
-    image = check_image(model, image)
-    image = image.astype(input_dtype(model))
+    image = check_image(model, image).astype(input_dtype(model))
     check_batch_size(batch_size)
     _check_sizes(patch, stride, image.shape)
-    names = ["", *_check_also(also)]
-    targets = [as_target(t) for t in (target, *(also or {}).values())]
+    also = _check_also(also)
+    targets = [as_target(t) for t in (target, *also.values())]
     filler = _filler(image, fill, patch)
     positions = _positions(image.shape, patch, stride)
     corners = positions.reshape(-1, 2)
@@ -81,17 +80,18 @@ def occlusion(
     values = np.empty((len(targets), len(corners)))
     for batch in batches(len(corners), batch_size):
         values[:, batch] = run(_cover(image, corners[batch], patch, filler))
-    check_finite("a target on the occluded image", values.T)
-    grids = dict(zip(names, values.reshape(-1, *positions.shape[:2])))
-    scores, baseline = grids.pop(""), float(clean[0, 0])
-    drops = _average(baseline - scores, positions, patch, image.shape)
-    return OcclusionMap(positions, baseline, scores, drops, grids)
+    check_finite("a target on the occluded image", values.T, "positions")
+    scores, *others = values.reshape(-1, *positions.shape[:2])
+    baseline = float(clean[0, 0])
+    heatmap = _average(baseline - scores, positions, patch, image.shape)
+    also = dict(zip(also, others))
+    return OcclusionMap(positions, baseline, scores, heatmap, also)
 
 
-def _scores(read, scores, images):
-    """The step: all targets of one forward pass, `(n,)` each."""
+# What runs on each batch, in TensorFlow: one forward pass for all targets.
+def _scores(read, targets, images):
     outputs = read(images)
-    return [tf.cast(score(outputs), tf.float64) for score in scores]
+    return [tf.cast(target(outputs), tf.float64) for target in targets]
 
 
 def _cover(image, corners, patch, filler):
@@ -113,24 +113,13 @@ def _positions(shape, size, stride):
 
 
 def _average(drops, positions, patch, shape):
-    """The mean drop of the patches that cover each pixel: `(h, w)`.
-
-    Those that cover a pixel are a block of rows and columns of `drops`. Its
-    sum is a difference of cumulative sums: the same for all pixels under the
-    same patches, to the last bit.
-    """
-    tops, lefts = positions[:, 0, 0], positions[0, :, 1]
-    (first, last), (start, end) = (
-        (
-            np.searchsorted(corners, np.arange(length) - patch, "right"),
-            np.searchsorted(corners, np.arange(length), "right"),
-        )
-        for corners, length in ((tops, shape[0]), (lefts, shape[1]))
-    )
-    total = np.pad(drops.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    rows = total[last] - total[first]
-    sums = rows[:, end] - rows[:, start]
-    return sums / np.outer(last - first, end - start)
+    """The mean drop of the patches that cover each pixel: `(h, w)`."""
+    total, count = np.zeros((2, *shape[:2]))
+    for (top, left), drop in zip(positions.reshape(-1, 2), drops.flat):
+        under = slice(top, top + patch), slice(left, left + patch)
+        total[under] += drop
+        count[under] += 1
+    return total / count
 
 
 def _filler(image, fill, patch):
@@ -189,14 +178,14 @@ def _check_sizes(patch, stride, shape):
 
 
 def _check_also(also):
-    """The names in `also`."""
+    """A dict, empty for None."""
     if also is None:
-        return []
+        return {}
     if not isinstance(also, dict) or not all(
-        isinstance(name, str) and name for name in also
+        isinstance(name, str) for name in also
     ):
         raise TypeError(
             "also must be a dict name -> target, such as {'label': "
             f"predicted_class}}; got {also!r}"
         )
-    return list(also)
+    return also

@@ -10,9 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ._core.backward import seeds
+from ._core.backward import output_slopes
 from ._core.graph import LINEAR, between, where
 from ._core.inputs import check_model, input_dtype
+from ._core.layers import find_layer
 from ._core.runner import runner
 from .targets import Target
 
@@ -42,19 +43,19 @@ def receptive_field(
         `image[top:bottom, left:right]`. All are 0 where it sees no pixel.
 
     Raises:
-        ValueError: no such layer or position, or an operation on the way of
-        which it is not known what it reads; the message names it.
+        TypeError, ValueError: no such layer or position, or an operation on
+        the way of which it is not known what it reads; the message names it.
     """
     shape = check_model(model)
+    find_layer(model, layer)
     if None in shape:
         raise ValueError(
             "model must have a fixed input size, because the padding in it "
             f"depends on that; it takes {shape}"
         )
-    row, column = (None, None) if position is None else position
-    numbers = tuple(np.int32(-1 if at is None else at) for at in (row, column))
+    place = (0, 0) if position is None else _whole_numbers(position)
     blank = np.zeros((1, *shape), input_dtype(model))
-    at_unit = Target(_channels_at, numbers, layer)
+    at_unit = Target(_channels_at, place, layer)
     signal, sizes = runner(model, _paths, [at_unit], blank)(blank)
     _check_position(position, tuple(sizes))
     rows, columns = np.nonzero(signal[0].any(axis=-1))
@@ -62,6 +63,16 @@ def receptive_field(
         return 0, 0, 0, 0
     edges = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
     return tuple(int(edge) for edge in edges)
+
+
+def _whole_numbers(position):
+    """As int32; any that is out of range is reported later."""
+    numbers = np.asarray(position)
+    if numbers.shape != (2,) or numbers.dtype.kind not in "ui":
+        raise TypeError(
+            f"position must be (row, column), whole numbers; got {position!r}"
+        )
+    return tuple(np.clip(numbers, -1, 2**31 - 1).astype(np.int32))
 
 
 def _check_position(position, sizes):
@@ -91,17 +102,18 @@ def _channels_at(features, row, column):
     return tf.reduce_sum(features, axis=range(1, features.shape.rank))
 
 
-def _paths(read, scores, images):
+def _paths(read, targets, images):
     """The step: the signal at the pixels, and the size of the layer."""
     ways = dict.fromkeys(ELEMENTWISE, "xai_sees_same_place") | {
         name: f"xai_sees_{name}" for name in _WAYS
     }
     with images.graph.gradient_override_map(ways):
         outputs = read(images)
-    (score,) = scores
-    tensors, slopes = seeds(score(outputs), outputs)
+    (target,) = targets
+    tensors, slopes = output_slopes(target(outputs), outputs)
     for operation in between(images, tensors):
-        # What is linear hands on a positive signal by its own gradient.
+        # The other linear ones only copy and add, so that their own gradient
+        # will do; but bicubic resizing has negative weights, which cancel.
         if operation.type not in (LINEAR - {"ResizeBicubic"}) | set(ways):
             raise ValueError(f"it is not known what {where(operation)} reads")
     (signal,) = tf.gradients(tensors, images, grad_ys=slopes)
@@ -130,13 +142,14 @@ def _as_read(signal, tensor):
     return tf.reshape(signal, tf.shape(tensor))
 
 
-def _everywhere(signal, tensor, axis=None):
-    """The signal of all places along an axis, at each of them."""
-    total = tf.reduce_sum(signal, axis=axis, keepdims=True)
-    return tf.sign(total) * tf.ones_like(tensor)
+def _everywhere(signal, tensor):
+    """A signal of the shape of `tensor`, positive if any was."""
+    return tf.sign(tf.reduce_sum(signal)) * tf.ones_like(tensor)
 
 
 def _convolution(backwards):
+    """The way through a convolution with weights of one."""
+
     def way(operation, signal):
         tensor, weights = operation.inputs
         settings = {
@@ -144,19 +157,21 @@ def _convolution(backwards):
             for name in ("strides", "padding", "data_format", "dilations")
         }
         read = backwards(
-            out_backprop=signal,
-            filter=tf.ones_like(weights),
-            explicit_paddings=operation.get_attr("explicit_paddings"),
             input_sizes=tf.shape(tensor),
+            filter=tf.ones_like(weights),
+            out_backprop=signal,
+            explicit_paddings=operation.get_attr("explicit_paddings"),
             **settings,
         )
-        everything = tf.reduce_sum(signal) * tf.ones_like(weights)
-        return [tf.sign(read), everything]
+        # Sums of ones grow from layer to layer; only where there are any
+        # counts. Weights may hang on the pixels, too: all outputs read them.
+        return [tf.sign(read), _everywhere(signal, weights)]
 
     return way
 
 
 def _max_pool(operation, signal):
+    """A mean hands on to the whole window, a maximum to one place of it."""
     settings = {
         name: operation.get_attr(name)
         for name in ("ksize", "strides", "padding", "data_format")
@@ -171,15 +186,20 @@ def _product(operation, signal):
     if operation.get_attr("transpose_a"):
         return [_everywhere(signal, tensor) for tensor in operation.inputs]
     tensor, weights = operation.inputs
-    everything = tf.reduce_sum(signal) * tf.ones_like(weights)
-    return [_everywhere(signal, tensor, axis=-1), everything]
+    total = tf.reduce_sum(signal, axis=-1, keepdims=True)
+    return [
+        tf.sign(total) * tf.ones_like(tensor),
+        _everywhere(signal, weights),
+    ]
 
 
 def _soft_max(operation, signal):
-    return _everywhere(signal, operation.inputs[0], axis=-1)
+    total = tf.reduce_sum(signal, axis=-1, keepdims=True)
+    return tf.sign(total) * tf.ones_like(operation.inputs[0])
 
 
 def _extreme(operation, signal):
+    """Minimum or maximum along some axes: all along these are read."""
     tensor, axes = operation.inputs
     axes = np.atleast_1d(tf.get_static_value(axes)) % tensor.shape.rank
     sizes = tf.unstack(tf.shape(tensor))

@@ -1,10 +1,11 @@
 """Targets: which number of a network a map explains.
 
 A target is any callable from the model's outputs `(n, …)` to `(n,)`, one
-number an image. The four below cover the notebooks; for anything else write a
-function in TensorFlow, for example ``lambda outputs: outputs[0][:, 2]``. One
-that reads nothing but its argument is compiled once; one that captures a
-variable is compiled anew in each call, because the variable may have changed.
+number an image, which hangs on this image alone. Those below cover the
+notebooks; for anything else write a function in TensorFlow, for example
+``lambda outputs: outputs[0][:, 2]``. One that reads nothing but its argument
+is compiled once; one that captures a variable is compiled anew in each call,
+because the variable may have changed.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ._core.layers import check_name
 from ._core.runner import demand, spread
 
 
@@ -46,7 +48,8 @@ def class_score(index: int | np.ndarray) -> Target:
     Raises:
         TypeError, ValueError: `index` is no class. A model that ends in a
         soft-max or in sigmoids is refused when the target is used: its
-        outputs are probabilities, not scores.
+        outputs are probabilities, not scores. Where it can't be seen what a
+        model ends in, outputs that are not negative and sum to one are.
     """
     return Target(_score, (_whole_numbers(index, "index"),))
 
@@ -54,10 +57,11 @@ def class_score(index: int | np.ndarray) -> Target:
 def class_probability(index: int | np.ndarray) -> Target:
     """The probability of a class, in 0–1.
 
-    The outputs of a model that ends in a soft-max or in sigmoids are taken as
-    they are; scores go through the soft-max. Where it can't be seen what a
-    model ends in, outputs that are not negative and sum to one are taken for
-    probabilities.
+    The outputs of a model that ends in a soft-max or in sigmoids, or in means
+    or the like of these, are taken as they are; scores go through the
+    soft-max. Where it can't be seen what a model ends in, outputs that are
+    not negative and sum to one are taken for probabilities, and others
+    between 0 and 1 are refused.
 
     Args:
         index: the class, an integer, or one integer for each image `(n,)`.
@@ -66,14 +70,14 @@ def class_probability(index: int | np.ndarray) -> Target:
 
 
 def loss(function: Callable | str, y_true) -> Target:
-    """The loss of each image, not averaged: what the seed differentiates.
+    """The loss of each image, not averaged, as Kotani's example has it.
 
     Args:
         function: a Keras loss, its name (``"mse"``), or a function
             `(y_true, y_pred) -> (n,)`.
         y_true: the truth, in the shape of the outputs, `(n, …)`, or one for
-            all images, `(1, …)` or a number. For the sparse cross-entropy
-            class indices.
+            all images, `(1, …)`; a number where the model puts out one. For
+            the sparse cross-entropy class indices.
     """
     y_true = np.asarray(y_true)
     if y_true.dtype.kind not in "uif" or not np.isfinite(y_true).all():
@@ -105,8 +109,7 @@ def unit(
         position: `(row, column)` in the map; None sums over the whole map,
             as in Fig. 7b of Zeiler & Fergus.
     """
-    if not isinstance(layer, str) or not layer:
-        raise TypeError(f"layer must be a layer's name; got {layer!r}")
+    check_name(layer)
     channel = _whole_numbers(channel, "channel")
     if position is None:
         return Target(_activity, (channel,), layer)
@@ -119,7 +122,10 @@ def unit(
 
 
 def predicted_class(outputs) -> tf.Tensor:
-    """The index of the most probable class, `(n,)`: Fig. 7e, a target too."""
+    """The index of the most probable class, `(n,)`: Fig. 7e.
+
+    A target for `occlusion`; it has no gradient.
+    """
     return tf.argmax(_classes(outputs), axis=-1)
 
 
@@ -127,7 +133,7 @@ def as_target(target: AnyTarget) -> Target:
     """A `Target` from any callable."""
     if isinstance(target, Target):
         return target
-    if not callable(target):
+    if not callable(target) or target in (class_score, class_probability):
         raise TypeError(
             "target must be a callable from the model's outputs to (n,), such "
             f"as class_score(3); got {target!r}"
@@ -139,7 +145,7 @@ def _score(outputs, index):
     outputs = _classes(outputs)
     ending = _ending(outputs)
     refusal = (
-        f"class_score needs scores (logits), but this model ends in a "
+        "class_score needs scores (logits), but this model ends in a "
         f"{ending or 'soft-max'}. Build it without (activation=None in the "
         "last layer, classifier_activation=None in keras.applications), or "
         "explain class_probability"
@@ -155,11 +161,20 @@ def _probability(outputs, index):
     outputs = _classes(outputs)
     ending = _ending(outputs)
     if ending is None:
-        given = _is_distribution(outputs)[:, None]
-        outputs = tf.where(given, outputs, tf.nn.softmax(outputs))
+        given = _is_distribution(outputs)
+        inside = tf.reduce_all((outputs >= 0) & (outputs <= 1), axis=1)
+        demand(given | ~inside, _IN_DOUBT)
+        outputs = tf.where(given[:, None], outputs, tf.nn.softmax(outputs))
     elif ending == "scores":
         outputs = tf.nn.softmax(outputs)
     return _pick(outputs, index, "class index")
+
+
+_IN_DOUBT = (
+    "it can't be seen whether this model puts out scores or probabilities, "
+    "and all are between 0 and 1. Say which number you mean: lambda outputs: "
+    "outputs[:, 3]"
+)
 
 
 def _activity(features, channel):
@@ -188,7 +203,7 @@ def _loss(function, outputs, y_true):
         function, keras.losses.SparseCategoricalCrossentropy
     ):
         if y_true.dtype.is_floating:
-            raise TypeError(
+            raise ValueError(
                 f"y_true must be class indices; got {y_true.dtype.name}"
             )
         classes = tf.cast(outputs.shape[-1], y_true.dtype)
@@ -197,8 +212,9 @@ def _loss(function, outputs, y_true):
         if ignored is not None:
             known |= y_true == tf.cast(ignored, y_true.dtype)
         wanted = f"y_true must be class indices below {outputs.shape[-1]}"
-        demand(known, wanted + "; got {}", y_true)
-        y_true = tf.where(known, y_true, 0)  # the demand speaks afterwards
+        wrong = tf.boolean_mask(y_true, ~known)
+        demand(known, wanted + "; got {}", wrong)
+        y_true = tf.where(known, y_true, 0)  # reported by `demand`
     else:
         y_true = tf.cast(_like_outputs(y_true, outputs), outputs.dtype)
     return each(y_true, outputs)
@@ -217,7 +233,8 @@ def _like_outputs(y_true, outputs):
             f"y_true must have the outputs' shape, {_sizes(wanted)}; got "
             f"{_sizes(got)}. For class indices take "
             "'sparse_categorical_crossentropy'; for a function of your own "
-            "Target(lambda outputs, y: function(y, outputs), (y_true,))"
+            "Target(lambda outputs, y: function(y, outputs), "
+            "(np.float32(y_true),))"
         )
     return tf.reshape(y_true, tf.shape(outputs))
 
@@ -231,7 +248,7 @@ def _pick(values, index, name):
     count = tf.shape(values)[1]
     words = values.shape[1] if values.shape[1] is not None else "the size"
     demand(index < count, f"{name} must be below {words}; got {{}}", index)
-    # Where there is no such entry the demand speaks, after the batch.
+    # An index that is too large must not stop TensorFlow: `demand` reports it.
     return tf.gather(values, tf.minimum(index, count - 1), batch_dims=1)
 
 
@@ -270,10 +287,16 @@ def _classes(outputs):
     return outputs
 
 
-#: Operations that only hand on what they get, and those that end in scores.
-_PASSING = {"Cast", "ExpandDims", "Identity", "Reshape", "Squeeze"}
-_PASSING |= {"StopGradient", "StridedSlice"}
-_SCORING = {"BiasAdd", "Conv2D", "LogSoftmax", "MatMul", "Relu", "Relu6"}
+#: Operations through which probabilities stay probabilities, and scores
+#: scores; and those that make scores.
+_KEEPING = {
+    *("AddN", "AddV2", "Cast", "ConcatV2", "ExpandDims", "Identity", "Max"),
+    *("Maximum", "Mean", "Min", "Minimum", "Mul", "Neg", "Pack", "Prod"),
+    *("RealDiv", "Reshape", "Squeeze", "StopGradient", "StridedSlice"),
+    *("Sub", "Sum", "Transpose"),
+}
+_SCORING = {"BiasAdd", "Conv2D", "LogSoftmax", "MatMul"}
+_CONSTANT = {"Const", "ReadVariableOp", "Placeholder", "Shape"}
 
 
 def _ending(outputs):
@@ -281,12 +304,22 @@ def _ending(outputs):
     ``"scores"``; None where it can't be seen."""
     if tf.executing_eagerly():
         return None
-    operation = outputs.op
-    while operation.type in _PASSING:
-        operation = operation.inputs[0].op
-    if operation.type in _SCORING:
-        return "scores"
-    return {"Softmax": "soft-max", "Sigmoid": "sigmoid"}.get(operation.type)
+    kinds, seen, waiting = set(), set(), [outputs.op]
+    while waiting:
+        operation = waiting.pop()
+        if operation in seen or operation.type in _CONSTANT:
+            continue
+        seen.add(operation)
+        if operation.type in _KEEPING:
+            waiting += [tensor.op for tensor in operation.inputs]
+        elif operation.type in _SCORING:
+            kinds.add("scores")
+        else:
+            name = {"Softmax": "soft-max", "Sigmoid": "sigmoid"}
+            kinds.add(name.get(operation.type))
+    if kinds == {"soft-max", "sigmoid"}:
+        return "sigmoid"
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def _is_distribution(outputs):

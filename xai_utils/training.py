@@ -179,7 +179,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def recolour(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Stickers in other colours.
+    """Stickers in other colours, half of the batches mirrored.
 
     The few photographs behind the training pictures have few colours. To
     mirror a batch, swap its colour channels, invert it or change the contrast

@@ -1,1 +1,1 @@
-"""Plumbing that a reader need not open."""
+"""How a model is run: what all methods share, and a reader need not know."""

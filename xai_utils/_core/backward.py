@@ -1,4 +1,11 @@
-"""From the scores back to the pixels: what gradients and deconvnet share."""
+"""From the scores back to the pixels: what gradients and deconvnet share.
+
+The way back has two parts, from the scores to the model's outputs and from
+there to the pixels. Between them the signal can be scaled, and the deconvnet
+can look at what lies before the outputs. `tf.gradients` goes back in a graph
+as GradientTape does, but keeps to the gradients that the deconvnet gives to
+its ReLUs; a tape does not.
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -8,8 +15,8 @@ from .progress import batches
 from .runner import runner
 
 
-def maps(model, images, target, batch_size, step):
-    """Run a step that returns the scores and a map of each image.
+def explain(model, images, target, batch_size, step):
+    """Run a step that returns the score and a map of each image.
 
     Arguments as for `gradients.gradient`; `step` as for `runner`.
 
@@ -30,16 +37,15 @@ def maps(model, images, target, batch_size, step):
     return collected
 
 
-def forward_and_back(read, scores, images):
-    """The step of the plain gradient: one target, and its slope, for each
-    image; see `runner`."""
+def forward_and_back(read, targets, images):
+    """The step of the plain gradient: the scores, and their slopes."""
     outputs = read(images)
-    (score,) = scores
-    explained = score(outputs)
-    return explained, pull_back(*seeds(explained, outputs), images)
+    (target,) = targets
+    scores = target(outputs)
+    return scores, pull_back(*output_slopes(scores, outputs), images)
 
 
-def seeds(scores, outputs):
+def output_slopes(scores, outputs):
     """Where the way back starts.
 
     Returns:
@@ -78,10 +84,13 @@ def pull_back(tensors, slopes, images):
 
 
 def _power_of_two(slopes):
-    """For each image the power of two just below its largest slope, `(n,)`."""
+    """For each image the power of two just below its largest slope, `(n,)`.
+
+    A float is ± mantissa · 2^exponent; its bits hold the three side by side.
+    """
     sizes = [tf.reshape(abs(s), [tf.shape(s)[0], -1]) for s in slopes]
     largest = tf.reduce_max(tf.concat(sizes, axis=1), axis=1)
-    # Of a float's bits the exponent alone, without sign and mantissa.
+    # All bits of the exponent are one here, those of the others zero.
     whole, exponent = {
         tf.float32: (tf.int32, 0x7F800000),
         tf.float64: (tf.int64, 0x7FF0000000000000),
@@ -96,13 +105,14 @@ def _beside(factor, tensor):
     return tf.reshape(factor, [-1] + [1] * (tensor.shape.rank - 1))
 
 
-def check_finite(what, values):
-    """Raise a ValueError that says for how many images it is not finite."""
+def check_finite(what, values, of="images"):
+    """Raise a ValueError that says for how many `of` them it is not."""
     finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
     if not finite.all():
         raise ValueError(
             f"{what} is NaN or infinite for {(~finite).sum()} of "
-            f"{len(finite)} images. The usual cause is a division by a norm "
+            f"{len(finite)} {of}. The usual cause is a division by a norm "
             "of zero, or a root or logarithm of zero, in the model or the "
-            "target: add a small number there"
+            "target: add a small number there. In half precision it may be a "
+            "value that is too large"
         )

@@ -70,7 +70,7 @@ def fingerprint(*things):
 
 
 def _of(thing, seen):
-    """The fingerprint of anything; `seen`: objects above it, by id."""
+    """The fingerprint of anything; `seen`: objects met before, by id."""
     kind = type(thing)
     if kind in _PLAIN:
         return kind, thing
@@ -100,7 +100,7 @@ def _of(thing, seen):
 def _of_keras(thing, seen):
     """An object of a class that Keras itself defines."""
     if id(thing) in seen:
-        return "above", seen[id(thing)]
+        return "met before", seen[id(thing)]
     seen[id(thing)] = len(seen)
     state = vars(thing)
     if isinstance(thing, keras.Model):
@@ -153,8 +153,11 @@ def _global_names(code):
     """The global names that a function and those inside it read."""
     names = set()
     for instruction in dis.get_instructions(code):
+        # np.random is looked up as an attribute, and differs each time.
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "IMPORT_NAME"):
             names.add(instruction.argval)
+        elif instruction.argval == "random":
+            names.add("random")
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
             names |= _global_names(inner)

@@ -89,13 +89,7 @@ def check_model(model):
     if not getattr(model, "inputs", None):  # a subclassed model tells none
         return None, None, None
     if len(model.inputs) > 1:
-        raise ValueError(
-            f"model must have one input; it has {len(model.inputs)}. Wrap it, "
-            "with the others constant: x = keras.Input((h, w, c)); other = "
-            "keras.layers.Lambda(lambda x: keras.ops.repeat(value[None], "
-            "keras.ops.shape(x)[0], axis=0), output_shape=value.shape)(x); "
-            "model = keras.Model(x, model([x, other]))"
-        )
+        raise ValueError(_several_inputs(model))
     shape, dtype = tuple(model.inputs[0].shape[1:]), model.inputs[0].dtype
     if len(shape) != 3:
         raise ValueError(
@@ -143,7 +137,8 @@ def _as_array(images, argument):
     if images.dtype.kind not in "uif" and images.dtype.name != "bfloat16":
         raise TypeError(
             f"{argument} must hold integers or floats; got dtype "
-            f"{images.dtype}"
+            f"{images.dtype}. A list of pictures of one shape becomes an "
+            f"array by np.stack(list({argument}))"
         )
     return images
 
@@ -163,6 +158,22 @@ def _check_finite(images, dtype, argument):
 
 def _fits(wanted, shape):
     return all(want in (None, got) for want, got in zip(wanted, shape))
+
+
+def _several_inputs(model):
+    """What to do with a model that takes more than pictures."""
+    names = ["x" if len(i.shape) == 4 else "other" for i in model.inputs]
+    call = f"[{', '.join(names)}]"
+    if isinstance(model.input, dict):
+        pairs = zip(model.input, names)
+        call = "{" + ", ".join(f"{key!r}: {n}" for key, n in pairs) + "}"
+    return (
+        f"model must have one input; it has {len(names)}. Wrap it, with the "
+        "others constant: x = keras.Input((h, w, c)); other = "
+        "keras.layers.Lambda(lambda x: keras.ops.repeat(value[None], "
+        "keras.ops.shape(x)[0], axis=0), output_shape=value.shape)(x); "
+        f"model = keras.Model(x, model({call}))"
+    )
 
 
 def _no_model(thing):

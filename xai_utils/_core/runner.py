@@ -8,7 +8,6 @@ graph depends on has changed (see `fingerprint`), and goes with the model.
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ import tensorflow as tf
 
 from .fingerprint import fingerprint
 from .inputs import input_dtype
+from .layers import recording
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
@@ -45,10 +45,11 @@ def runner(model, step, targets, images):
 
     Args:
         model: keras.Model, checked.
-        step: `(read, scores, images)` -> a structure of tensors. `read`
-            takes images and returns a dict: layer ("": the model) -> what
-            it puts out, at least in float32. `scores` holds a function for
-            each target, from that dict to `(n,)`.
+        step: what to do with a batch, `(read, targets, images)` -> a
+            structure of tensors. `read` runs the model on images; it returns
+            a dict: layer ("": the model) -> what that puts out, at least in
+            float32. `targets` holds a function for each target, from that
+            dict to the scores `(n,)`.
         targets: list of `targets.Target`.
         images: an array; of its shape all but the first axis counts.
 
@@ -130,11 +131,11 @@ def _compile(model, step, targets, arrays):
     messages = []
 
     def traced(images, *arguments):
-        arguments, scores = list(arguments), []
+        arguments, functions = list(arguments), []
         for target in targets:
             own = [arguments.pop(0) for _ in target.arguments]
-            scores.append(partial(_score, target, own, tf.shape(images)[0]))
-        results = step(read, scores, images)
+            functions.append(partial(_score, target, own, tf.shape(images)[0]))
+        results = step(read, functions, images)
         messages.extend(message for *_, message in _demands)
         return results, [(met, value) for met, value, _ in _demands]
 
@@ -149,7 +150,7 @@ def _compile(model, step, targets, arrays):
 def _read(model, layers, images):
     """What the model and the layers in it put out after training: without
     dropout, with stored statistics, and without writing any variable."""
-    with keras.StatelessScope(), _recording(model, layers) as calls:
+    with keras.StatelessScope(), recording(model, layers) as calls:
         outputs = {"": model(images, training=False)}
     for name, made in calls.items():
         if not made:
@@ -158,70 +159,6 @@ def _read(model, layers, images):
             )
         outputs[name] = made[-1]
     return tf.nest.map_structure(_in_full, outputs)
-
-
-@contextmanager
-def _recording(model, names):
-    """A dict: layer -> a list that gets the output of each of its calls.
-
-    A layer is wrapped for the time of one trace, in whatever model it lies.
-    """
-    calls, thread, wrapped = {}, threading.get_ident(), []
-    try:
-        for name in names:
-            layer, calls[name] = find_layer(model, name), []
-            way = "quantized_call" if _is_quantized(layer) else "call"
-            original = getattr(layer, way)
-
-            def record(*args, _made=calls[name], _call=original, **options):
-                output = _call(*args, **options)
-                if threading.get_ident() == thread:
-                    _made.append(output)
-                return output
-
-            wrapped.append((layer, way, vars(layer).get(way)))
-            setattr(layer, way, record)
-        yield calls
-    finally:
-        for layer, way, before in wrapped:
-            vars(layer).pop(way)
-            if before is not None:
-                setattr(layer, way, before)
-
-
-def _is_quantized(layer):
-    return getattr(layer, "quantization_mode", None) is not None
-
-
-def find_layer(model, name):
-    """The layer of that name; ``base/conv3`` lies in the model ``base``."""
-    place = model
-    for part in name.split("/"):
-        if not getattr(place, "inputs", None):
-            raise ValueError(
-                f"a subclassed model hides its layers, so that {name!r} can't "
-                "be found: unit() needs functional or Sequential models"
-            )
-        inside = {layer.name: layer for layer in place.layers}
-        if part not in inside:
-            raise ValueError(
-                f"layer must be one of {', '.join(layer_names(model))}; "
-                f"got {name!r}"
-            )
-        place = inside[part]
-    return place
-
-
-def layer_names(model, above=""):
-    """The names of all layers, those in nested models with their path."""
-    names = []
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        names.append(above + layer.name)
-        if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
-            names += layer_names(layer, f"{above}{layer.name}/")
-    return names
 
 
 def _in_full(tensor):
@@ -236,10 +173,11 @@ def _score(target, arguments, n, outputs):
     """The target of each image, `(n,)`, at least in float32."""
     try:
         scores = target.function(outputs[target.layer], *arguments)
-    except NotImplementedError as error:
+    except (AttributeError, NotImplementedError, TypeError) as error:
         raise ValueError(
-            "target must be written in TensorFlow or keras.ops, such as "
-            f"tf.reduce_max in place of np.max ({error})"
+            "target must be a function of the outputs alone, written in "
+            "TensorFlow or keras.ops, with tf.reduce_max in place of np.max, "
+            f"say; it stops with {type(error).__name__}: {error}"
         ) from error
     shape = getattr(scores, "shape", None)
     if not tf.is_tensor(scores) or shape.rank != 1 or shape[0] is not None:

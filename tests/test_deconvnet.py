@@ -587,12 +587,12 @@ def test_a_relu_in_a_subclassed_model():
                 lambda y: layers.Maximum()([ops.relu(y), layers.Dense(3)(y)])
             ),
             class_score(0),
-            "Maximum. has no rule",
+            "Maximum.* has no rule",
         ),
         (
             lambda: end_in(lambda y: ops.clip(y, -1.0, 1.0)),
             class_score(0),
-            "M..imum. has no rule",
+            "Maximum.* has no rule",
         ),
         (end_in, class_score(3), "class index must be below 3"),
         (end_in, unit("c", 2), "channel must be below 2"),

@@ -62,9 +62,11 @@ def pointing_game(
         TypeError, ValueError: an argument is not as described here.
     """
     maps, masks = _check(maps, masks)
-    if not 0 <= tolerance < np.inf:
+    if not isinstance(tolerance, (int, float, np.number)) or not (
+        0 <= tolerance < np.inf
+    ):
         raise ValueError(
-            f"tolerance must be 0 or more pixels, finite; got {tolerance}"
+            f"tolerance must be 0 or more pixels, finite; got {tolerance!r}"
         )
     return np.array(
         [

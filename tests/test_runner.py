@@ -5,10 +5,7 @@ import copy
 import dataclasses
 import gc
 import pickle
-import subprocess
-import sys
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -388,49 +385,6 @@ def test_dropped_models_are_freed():
     assert not any(reference() for reference in alive)
 
 
-LARGE = """
-import gc
-import keras
-import numpy as np
-from keras import layers
-from xai_utils.deconvnet import project
-from xai_utils.gradients import gradient
-from xai_utils.targets import class_score
-
-def explain():
-    x = keras.Input((32, 32, 3))
-    y = layers.Dense(4000, "relu")(layers.Flatten()(x))
-    model = keras.Model(x, layers.Dense(3)(y))
-    gradient(model, np.ones((1, 32, 32, 3)), class_score(0))
-    project(model, np.ones((1, 32, 32, 3)), class_score(0))
-    del x, y, model
-    gc.collect()  # a model of Keras refers to itself
-
-def peak():
-    status = open("/proc/self/status").read()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-
-for _ in range(3):
-    explain()
-before = peak()
-for _ in range(10):
-    explain()
-print(peak() - before)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="as Linux tells it")
-def test_the_weights_of_dropped_models_are_freed():
-    """Ten models of 49 MB, in a process of their own."""
-    done = subprocess.run(
-        [sys.executable, "-c", LARGE],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert float(done.stdout) < 120
-
-
 def test_a_model_that_was_explained_is_as_it_was(tmp_path):
     model = net()
     before = [weight.copy() for weight in model.get_weights()]
@@ -478,24 +432,3 @@ def test_no_variable_is_written():
     occlusion(model, IMAGES[0], first, patch=3, stride=3)
     for old, new in zip(before, model.get_weights()):
         np.testing.assert_array_equal(old, new)
-
-
-def test_eight_threads():
-    shared, others = net(), [net() for _ in range(4)]
-    for k, other in enumerate(others):
-        other.set_weights([(k + 1) * w for w in other.get_weights()])
-    work = [
-        (model, target)
-        for target in (class_score(1), unit("conv", 2), unit("hidden", 1))
-        for model in [shared] * 4 + others
-    ]
-    alone = [gradient(m, IMAGES, t) for m, t in work]
-    fresh = {id(m): keras.models.clone_model(m) for m, _ in work}
-    for model, _ in work:
-        fresh[id(model)].set_weights(model.get_weights())
-    with ThreadPoolExecutor(8) as pool:
-        together = pool.map(
-            lambda pair: gradient(fresh[id(pair[0])], IMAGES, pair[1]), work
-        )
-        for expected, found in zip(alone, together):
-            np.testing.assert_allclose(found, expected, rtol=1e-6)

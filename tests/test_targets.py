@@ -1,8 +1,6 @@
 """What a target means, against bare tapes, float32 twins and arithmetic; and
 each advice of an error text, followed."""
 
-import subprocess
-import sys
 import types
 
 import keras
@@ -257,6 +255,16 @@ def test_what_is_made_of_probabilities_is_taken_as_it_is(end):
         value(model, class_score(1))
 
 
+def test_what_is_made_of_probabilities_but_is_none():
+    x = keras.Input(SIZE)
+    y = layers.Dense(3, activation="softmax")(layers.Flatten()(x))
+    model = keras.Model(x, -10.0 * y)
+    with pytest.raises(
+        ValueError, match="made of probabilities, but not in 0–1"
+    ):
+        value(model, class_probability(1))
+
+
 def test_in_doubt_it_is_said_and_the_advice_works():
     """A sigmoid by hand, and outputs that a function hides."""
     x = keras.Input(SIZE)
@@ -483,7 +491,7 @@ def test_a_position_where_there_is_none():
 
 
 def test_a_call_forgotten():
-    for target in class_score, class_probability:
+    for target in class_score, class_probability, loss, unit:
         with pytest.raises(TypeError, match="such as class_score.3."):
             gradient(net(), IMAGES, target)
 
@@ -693,43 +701,3 @@ def test_receptive_fields_by_changing_each_pixel(make):
             continue
         assert (top, left) == tuple(np.min(places, axis=1))
         assert (bottom, right) == tuple(np.max(places, axis=1) + 1)
-
-
-# Memory.
-
-
-def test_pictures_are_cast_by_the_batch():
-    """200 MB of pixels; in float32 they would take 800 MB."""
-    script = """
-import keras
-import numpy as np
-from xai_utils.deconvnet import strongest
-from xai_utils.gradients import saliency
-from xai_utils.targets import class_score
-x = keras.Input((128, 128, 3))
-y = keras.layers.Conv2D(2, 3, strides=8, name="conv")(x)
-y = keras.layers.Dense(2)(keras.layers.Flatten()(y))
-model = keras.Model(x, y)
-saliency(model, np.zeros((32, 128, 128, 3), np.uint8), class_score(0))
-strongest(model, np.zeros((128, 128, 128, 3), np.uint8), "conv")
-def peak():  # of this process alone; ru_maxrss has its parent's, too
-    status = open("/proc/self/status").read()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-images = np.ones((4000, 128, 128, 3), np.uint8)
-before = peak()
-strongest(model, images, "conv")
-first = peak()
-saliency(model, images, class_score(0))
-print(first - before, peak() - before)
-"""
-    if sys.platform != "linux":
-        pytest.skip("peak memory is read as Linux tells it")
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    of_strongest, of_saliency = map(float, done.stdout.split())
-    assert of_strongest < 150
-    assert of_saliency < 150 + 4000 * 128 * 128 * 4 / 2**20  # the maps

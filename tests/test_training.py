@@ -21,8 +21,6 @@ from xai_utils import networks, training
 from xai_utils._core import resume
 from xai_utils.data import silhouettes, stickers
 
-pytestmark = pytest.mark.quick
-
 SMALL = {"bodies": 128, "epochs": 3, "verbose": 0}
 TINY = {"bodies": 64, "epochs": 2, "verbose": 0}
 ROOT = Path(__file__).parents[1]

@@ -152,7 +152,10 @@ def strongest(
 
 
 def _project(rule, read, targets, images):
-    """The step: forward with the rule's ReLUs, and back to the pixels."""
+    """The step: forward with the rule's ReLUs, and back to the pixels.
+
+    The target itself is differentiated as it is, with whatever ReLU it has.
+    """
     with images.graph.gradient_override_map(RULES[rule]):
         outputs = read(images)
     (target,) = targets
@@ -166,9 +169,9 @@ def _project(rule, read, targets, images):
 def _check_rules(pixels, tensors):
     """Raise a ValueError unless each operation is linear or of a ReLU."""
     operations = between(pixels, tensors)
-    hanging = {pixels.op, *operations}
+    dependent = {pixels.op, *operations}
     for operation in operations:
-        if not is_linear(operation, hanging) and not _is_relu(operation):
+        if not is_linear(operation, dependent) and not _is_relu(operation):
             raise ValueError(
                 f"{where(operation)} has no rule: the signal can go back "
                 "through ReLUs, and through what is linear once the network "

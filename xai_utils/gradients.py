@@ -50,8 +50,9 @@ def saliency(
     return explain(model, images, as_target(target), batch_size, _saliency)
 
 
-# What runs on each batch, in TensorFlow: forward to the scores of the target,
-# back to the pixels. `_core/backward.py` has the gradient itself.
+# A step runs on each batch, in TensorFlow. `read(images)` gives a dict: layer
+# -> output ("" is the model's). Each of `targets` makes scores (n,) of it.
+# `_core/backward.py` has the way back to the pixels.
 def _saliency(read, targets, images):
     scores, slopes = forward_and_back(read, targets, images)
     # The maximum is taken here, and not at the end, to keep less in memory.

@@ -29,7 +29,7 @@ ELEMENTWISE = (
 def receptive_field(
     model: keras.Model, layer: str, position: tuple[int, int] | None = None
 ) -> tuple[int, int, int, int]:
-    """The pixels that can change a unit; all others can't.
+    """The smallest box around the pixels that can change a unit.
 
     Args:
         model: a functional or Sequential keras.Model with a fixed input size;
@@ -112,8 +112,8 @@ def _paths(read, targets, images):
     (target,) = targets
     tensors, slopes = output_slopes(target(outputs), outputs)
     for operation in between(images, tensors):
-        # The other linear ones only copy and add, so that their own gradient
-        # will do; but bicubic resizing has negative weights, which cancel.
+        # The other linear ones copy, add or average: their own gradient will
+        # do. Bicubic resizing has negative weights, which may cancel others.
         if operation.type not in (LINEAR - {"ResizeBicubic"}) | set(ways):
             raise ValueError(f"it is not known what {where(operation)} reads")
     (signal,) = tf.gradients(tensors, images, grad_ys=slopes)
@@ -164,7 +164,7 @@ def _convolution(backwards):
             **settings,
         )
         # Sums of ones grow from layer to layer; only where there are any
-        # counts. Weights may hang on the pixels, too: all outputs read them.
+        # counts. Weights may depend on the pixels, too: all outputs read them.
         return [tf.sign(read), _everywhere(signal, weights)]
 
     return way
@@ -183,6 +183,7 @@ def _max_pool(operation, signal):
 
 
 def _product(operation, signal):
+    """A matrix product (n, k) · (k, m). Transposed, rows would be pictures."""
     if operation.get_attr("transpose_a"):
         return [_everywhere(signal, tensor) for tensor in operation.inputs]
     tensor, weights = operation.inputs

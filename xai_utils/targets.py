@@ -1,11 +1,11 @@
 """Targets: which number of a network a map explains.
 
 A target is any callable from the model's outputs `(n, …)` to `(n,)`, one
-number an image, which hangs on this image alone. Those below cover the
+number an image, which depends on this image alone. Those below cover the
 notebooks; for anything else write a function in TensorFlow, for example
 ``lambda outputs: outputs[0][:, 2]``. One that reads nothing but its argument
-is compiled once; one that captures a variable is compiled anew in each call,
-because the variable may have changed.
+is compiled once; one that reads a variable from outside is compiled anew in
+each call, because that may have changed.
 """
 
 from collections.abc import Callable
@@ -31,6 +31,8 @@ class Target(NamedTuple):
     layer: str = ""  # read this layer's output; "": the model's own
 
     def __call__(self, outputs):
+        """The target of outputs that are at hand: those of `layer`, if any."""
+        outputs = tf.nest.map_structure(tf.convert_to_tensor, outputs)
         n = len(tf.nest.flatten(outputs)[0])
         arguments = [spread(np.asarray(a), n) for a in self.arguments]
         return self.function(outputs, *map(tf.constant, arguments))
@@ -70,7 +72,7 @@ def class_probability(index: int | np.ndarray) -> Target:
 
 
 def loss(function: Callable | str, y_true) -> Target:
-    """The loss of each image, not averaged, as Kotani's example has it.
+    """The loss of each image, not averaged.
 
     Args:
         function: a Keras loss, its name (``"mse"``), or a function
@@ -106,8 +108,9 @@ def unit(
             path, ``"base/conv3"``. Of a layer that is called several times
             the last call counts.
         channel: which feature map (for a dense layer: which unit).
-        position: `(row, column)` in the map; None sums over the whole map,
-            as in Fig. 7b of Zeiler & Fergus.
+        position: `(row, column)` in the map, each one number or one for each
+            image; None sums over the whole map, as in Fig. 7b of Zeiler &
+            Fergus.
     """
     check_name(layer)
     channel = _whole_numbers(channel, "channel")
@@ -133,7 +136,8 @@ def as_target(target: AnyTarget) -> Target:
     """A `Target` from any callable."""
     if isinstance(target, Target):
         return target
-    if not callable(target) or target in (class_score, class_probability):
+    factories = (class_score, class_probability, loss, unit)
+    if not callable(target) or target in factories:
         raise TypeError(
             "target must be a callable from the model's outputs to (n,), such "
             f"as class_score(3); got {target!r}"
@@ -167,6 +171,10 @@ def _probability(outputs, index):
         outputs = tf.where(given[:, None], outputs, tf.nn.softmax(outputs))
     elif ending == "scores":
         outputs = tf.nn.softmax(outputs)
+    share = tf.reduce_all((outputs > -1e-3) & (outputs < 1.001), axis=1)
+    demand(
+        share, "the model's outputs are made of probabilities, but not in 0–1"
+    )
     return _pick(outputs, index, "class index")
 
 
@@ -287,8 +295,8 @@ def _classes(outputs):
     return outputs
 
 
-#: Operations through which probabilities stay probabilities, and scores
-#: scores; and those that make scores.
+#: Operations that are looked through: means, products or cuts of probabilities
+#: are such, or nearly, and of scores scores. And operations that make scores.
 _KEEPING = {
     *("AddN", "AddV2", "Cast", "ConcatV2", "ExpandDims", "Identity", "Max"),
     *("Maximum", "Mean", "Min", "Minimum", "Mul", "Neg", "Pack", "Prod"),
@@ -318,7 +326,7 @@ def _ending(outputs):
             name = {"Softmax": "soft-max", "Sigmoid": "sigmoid"}
             kinds.add(name.get(operation.type))
     if kinds == {"soft-max", "sigmoid"}:
-        return "sigmoid"
+        return "sigmoid"  # probabilities, too, that do not sum to one
     return kinds.pop() if len(kinds) == 1 else None
 
 

@@ -1,1 +1,1 @@
-"""How a model is run: what all methods share, and a reader need not know."""
+"""How a model is run: what all methods share. It begins with `runner`."""

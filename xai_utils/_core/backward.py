@@ -49,7 +49,7 @@ def output_slopes(scores, outputs):
     """Where the way back starts.
 
     Returns:
-        The tensors of `outputs` that the scores hang on, and for each of them
+        The tensors of `outputs` that the scores depend on, and for each
         ∂ scores / ∂ tensor. The images do not influence each other, so the
         gradient of the sum of their scores holds the gradient of each.
     """
@@ -67,9 +67,10 @@ def output_slopes(scores, outputs):
 def pull_back(tensors, slopes, images):
     """The slopes at some tensors, taken back to the pixels.
 
-    They start with a size between 1 and 2 and get their own size back at the
-    pixels, so that half precision does not lose small ones on the way. The
-    factor is a power of two, which rounds nothing.
+    The largest of each image starts between 1 and 2, and all get their size
+    back at the pixels, so that half precision does not lose small ones on the
+    way. The factor is a power of two, which rounds nothing, and every rule
+    for ReLUs commutes with it.
     """
     factor = _power_of_two(slopes)
     slopes = [slope / _beside(factor, slope) for slope in slopes]
@@ -84,7 +85,7 @@ def pull_back(tensors, slopes, images):
 
 
 def _power_of_two(slopes):
-    """For each image the power of two just below its largest slope, `(n,)`.
+    """For each image `(n,)` the largest power of two in its largest slope.
 
     A float is ± mantissa · 2^exponent; its bits hold the three side by side.
     """

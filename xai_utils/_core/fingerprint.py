@@ -105,8 +105,9 @@ def _of_keras(thing, seen):
     state = vars(thing)
     if isinstance(thing, keras.Model):
         if "call" in state or type(thing) is keras.Model:
-            raise _Unknown
-        # The graph of a functional model is fixed with its tensors.
+            raise _Unknown  # what it does is not known from its layers
+        # A functional model is fixed by its layers and the tensors at both
+        # ends, a Sequential one by its layers alone.
         parts = getattr(thing, "operations", None) or thing.layers
         state = {"policy": thing.dtype_policy, "parts": parts}
         if not isinstance(thing, keras.Sequential):
@@ -133,7 +134,7 @@ def _matters(name):
 
 def _of_function(function, seen):
     """A function: one of the known packages, or one that reads nothing but
-    its arguments and modules."""
+    its arguments, these packages and harmless builtins."""
     if _is_defined_in_package(function):
         return function
     if not isinstance(function, types.FunctionType) or function.__closure__:

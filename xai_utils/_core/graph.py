@@ -5,8 +5,9 @@ import re
 
 import tensorflow as tf
 
-#: Linear in the tensors that hang on the pixels, or a choice of places (Max),
-#: whatever their number; biases and other constants never enter the gradient.
+#: Linear in all inputs that depend on the pixels, however many. Max and
+#: MaxPool choose a place, and are linear for that choice. Constants, such as
+#: biases, never enter the gradient.
 LINEAR = {
     *("Add", "AddN", "AddV2", "AvgPool", "BatchToSpaceND", "BiasAdd", "Cast"),
     *("ConcatV2", "DepthToSpace", "ExpandDims", "Gather"),
@@ -32,27 +33,27 @@ SIZES = {"Shape", "ShapeN", "Size", "Rank"}
 
 
 def between(pixels, tensors):
-    """The operations through which tensors hang on the pixels, in order."""
-    hanging = {pixels.op}
+    """The operations through which tensors depend on the pixels, in order."""
+    dependent = {pixels.op}
     operations = pixels.graph.get_operations()  # inputs before what reads them
     for operation in operations:
         if operation.type not in SIZES and any(
-            tensor.op in hanging for tensor in operation.inputs
+            tensor.op in dependent for tensor in operation.inputs
         ):
-            hanging.add(operation)
+            dependent.add(operation)
     needed, waiting = set(), [t.op for t in tf.nest.flatten(tensors)]
     while waiting:
         operation = waiting.pop()
-        if operation in hanging and operation not in needed:
+        if operation in dependent and operation not in needed:
             needed.add(operation)
             waiting += [tensor.op for tensor in operation.inputs]
     return [op for op in operations if op in needed and op is not pixels.op]
 
 
-def is_linear(operation, hanging):
+def is_linear(operation, dependent):
     """Is the way back through it a transposed linear map?
 
-    `hanging`: the set of the operations that hang on the pixels.
+    `dependent`: the set of the operations that depend on the pixels.
     """
     if operation.type == "FusedBatchNormV3":
         return not operation.get_attr("is_training")
@@ -60,7 +61,7 @@ def is_linear(operation, hanging):
         return _calls_linear(operation)
     if operation.type in LINEAR:
         return True
-    inputs = [tensor.op in hanging for tensor in operation.inputs]
+    inputs = [tensor.op in dependent for tensor in operation.inputs]
     if operation.type == "RealDiv":
         return not inputs[1]
     return operation.type in LINEAR_IN_ONE and sum(inputs) == 1
@@ -78,7 +79,10 @@ def _calls_linear(operation):
 
 
 def where(operation):
-    """In which layer an operation lies, for error texts."""
+    """In which layer an operation lies, for error texts.
+
+    TensorFlow names it model/layer/…/operation, each with a number behind.
+    """
     *scopes, _ = operation.name.split("/")
     path = "/".join(re.sub(r"_\d+$", "", scope) for scope in scopes[1:])
     return f"layer {path!r} ({operation.type})" if path else operation.type

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-#: Values that are looked at together, so that little memory is needed.
+#: Images that are checked together, so that little memory is needed.
 CHUNK = 32
 
 

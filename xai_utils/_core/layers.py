@@ -55,7 +55,7 @@ def find_layer(model, name):
         if isinstance(place, keras.Model) and not _is_open(place):
             raise ValueError(
                 f"a subclassed model hides its layers, so that {name!r} can't "
-                "be found: unit() needs functional or Sequential models"
+                "be found: build it as a functional or a Sequential model"
             )
         inside = {}
         if isinstance(place, keras.Model):

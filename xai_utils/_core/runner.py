@@ -26,18 +26,20 @@ if keras.backend.backend() != "tensorflow":
         "KERAS_BACKEND to 'tensorflow' before Python starts"
     )
 
-#: Compiled functions that are kept for a model.
+#: Compiled functions that are kept for a model; then the oldest goes.
 KEPT = 32
 
 
 class _Compiled(NamedTuple):
     call: Callable  # images and the targets' arguments -> results, demands
-    messages: list  # what to say when a demand is not met
+    messages: list  # of the demands, in their order; filled by the trace
 
 
 _kept = weakref.WeakKeyDictionary()  # model -> {fingerprint: _Compiled}
 _lock = threading.RLock()  # for `_kept`, and while a model is traced
-_demands = []  # those of the trace at hand
+# A target makes its demands while it is traced, and returns only scores: what
+# it wants to be checked after each batch is left here until the trace ends.
+_demands = []
 
 
 def runner(model, step, targets, images):
@@ -162,8 +164,9 @@ def _read(model, layers, images):
 
 
 def _in_full(tensor):
-    """At least in float32: half precision is the model's own affair. And on
-    its own: a gradient with respect to it leaves out all other outputs."""
+    """At least in float32: half precision is the model's own affair. And a
+    tensor of its own, so that a gradient with respect to it does not go
+    through another output that is made of it, too."""
     if tensor.dtype in (tf.float16, tf.bfloat16):
         return tf.cast(tensor, tf.float32)
     return tf.identity(tensor)

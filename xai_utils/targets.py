@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ._core.graph import dtypes
 from ._core.layers import check_name
 from ._core.runner import demand, spread
 
@@ -341,14 +342,12 @@ def _is_distribution(outputs):
 def _tolerance(outputs):
     """How far from one the sum of a soft-max may be, where half precision
     was used on the way."""
-    if tf.executing_eagerly():
-        dtypes = {outputs.dtype}
-    else:
-        operations = outputs.graph.get_operations()
-        dtypes = {t.dtype for op in operations for t in op.outputs}
-    if tf.bfloat16 in dtypes:
+    used = {outputs.dtype}
+    if not tf.executing_eagerly():
+        used = dtypes(outputs.graph)
+    if tf.bfloat16 in used:
         return 3e-2
-    return 4e-3 if tf.float16 in dtypes else 1e-4
+    return 4e-3 if tf.float16 in used else 1e-4
 
 
 def _whole_numbers(numbers, name):

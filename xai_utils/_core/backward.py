@@ -10,6 +10,7 @@ its ReLUs; a tape does not.
 import numpy as np
 import tensorflow as tf
 
+from .graph import dtypes
 from .inputs import check_batch_size, check_images
 from .progress import batches
 from .runner import runner
@@ -67,21 +68,25 @@ def output_slopes(scores, outputs):
 def pull_back(tensors, slopes, images):
     """The slopes at some tensors, taken back to the pixels.
 
-    The largest of each image starts between 1 and 2, and all get their size
-    back at the pixels, so that half precision does not lose small ones on the
-    way. The factor is a power of two, which rounds nothing, and every rule
-    for ReLUs commutes with it.
+    In half precision the largest of each image starts between 1 and 2, and
+    all get their size back at the pixels, so that small ones are not lost on
+    the way. The factor is a power of two, which rounds nothing, and every
+    rule for ReLUs commutes with it.
     """
-    factor = _power_of_two(slopes)
-    slopes = [slope / _beside(factor, slope) for slope in slopes]
+    half = dtypes(images.graph) & {tf.float16, tf.bfloat16}
+    if half:
+        factor = _power_of_two(slopes)
+        slopes = [slope / _beside(factor, slope) for slope in slopes]
     (signal,) = tf.gradients(tensors, images, grad_ys=slopes)
     if signal is None:
         raise ValueError(
             "target must depend smoothly on the pixels; this model's outputs "
             "(an arg-max? a constant?) have no gradient"
         )
-    signal = tf.cast(signal, factor.dtype)
-    return signal * _beside(factor, signal)
+    if half:
+        signal = tf.cast(signal, factor.dtype)
+        signal *= _beside(factor, signal)
+    return signal
 
 
 def _power_of_two(slopes):

@@ -80,20 +80,22 @@ def _of(thing, seen):
         return "dict", *[(key, _of(thing[key], seen)) for key in thing]
     if isinstance(thing, (set, frozenset)):
         return "set", frozenset(_of(item, seen) for item in thing)
+    if kind is keras.DTypePolicy:  # in every layer, and can't be changed
+        return kind, thing.name
+    if isinstance(thing, _BY_IDENTITY):
+        return _Same(thing)
+    if _package(kind) == "keras":
+        return _of_keras(thing, seen)
     if isinstance(thing, (types.ModuleType, type)):
         return _named(thing)
     if isinstance(thing, np.ndarray) and thing.dtype.kind != "O":
         return thing.shape, thing.dtype.str, thing.tobytes()
-    if isinstance(thing, _BY_IDENTITY):
-        return _Same(thing)
     if isinstance(thing, partial):
         return partial, _of((thing.func, thing.args, thing.keywords), seen)
     if isinstance(thing, types.MethodType):
         return _of(thing.__func__, seen), _of(thing.__self__, seen)
     if callable(thing) and hasattr(thing, "__qualname__"):
         return _of_function(thing, seen)
-    if _package(kind) == "keras":
-        return _of_keras(thing, seen)
     raise _Unknown
 
 

@@ -32,6 +32,12 @@ CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 SIZES = {"Shape", "ShapeN", "Size", "Rank"}
 
 
+def dtypes(graph):
+    """The types of all tensors in a graph."""
+    operations = graph.get_operations()
+    return {tensor.dtype for op in operations for tensor in op.outputs}
+
+
 def between(pixels, tensors):
     """The operations through which tensors depend on the pixels, in order."""
     dependent = {pixels.op}

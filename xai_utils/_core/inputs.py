@@ -145,7 +145,7 @@ def _as_array(images, argument):
 
 def _check_finite(images, dtype, argument):
     with np.errstate(over="ignore"):
-        cast = images.astype(dtype)
+        cast = images.astype(dtype, copy=False)
     if np.isfinite(cast).all():
         return
     if np.isfinite(images.astype(np.float64)).all():

@@ -31,7 +31,7 @@ KEPT = 32
 
 
 class _Compiled(NamedTuple):
-    call: Callable  # images and the targets' arguments -> results, demands
+    call: Callable  # images, the targets' arguments -> results, met, values
     messages: list  # of the demands, in their order; filled by the trace
 
 
@@ -71,10 +71,10 @@ def runner(model, step, targets, images):
         tensors = [tf.constant(np.asarray(images, dtype))]
         for argument in arguments:
             tensors.append(tf.constant(spread(argument[part], len(images))))
-        results, demands = compiled.call(*tensors)
-        for (met, value), message in zip(demands, compiled.messages):
-            if not np.all(met):
-                raise ValueError(message.format(np.max(value)))
+        results, met, values = compiled.call(*tensors)
+        for number in np.flatnonzero(~met.numpy()):
+            largest = np.max(values[number])
+            raise ValueError(compiled.messages[number].format(largest))
         return tf.nest.map_structure(lambda tensor: tensor.numpy(), results)
 
     return run
@@ -139,7 +139,9 @@ def _compile(model, step, targets, arrays):
             functions.append(partial(_score, target, own, tf.shape(images)[0]))
         results = step(read, functions, images)
         messages.extend(message for *_, message in _demands)
-        return results, [(met, value) for met, value, _ in _demands]
+        met = [tf.reduce_all(each) for each, *_ in _demands]
+        met = tf.stack(met) if met else tf.zeros(0, tf.bool)
+        return results, met, [value for _, value, _ in _demands]
 
     signature = [tf.TensorSpec((None, *s), dtype) for s, dtype in arrays]
     function = tf.function(traced, input_signature=signature, autograph=False)

@@ -594,13 +594,27 @@ def test_a_relu_in_a_subclassed_model():
             class_score(0),
             "Maximum.* has no rule",
         ),
+        (
+            lambda: end_in(
+                layers.Lambda(tf.function(tf.tanh), output_shape=(3,))
+            ),
+            class_score(0),
+            "PartitionedCall. has no rule",
+        ),
+        (
+            lambda: end_in(
+                layers.Lambda(tf.function(tf.nn.relu), output_shape=(3,))
+            ),
+            class_score(0),
+            "PartitionedCall. has no rule",
+        ),
         (end_in, class_score(3), "class index must be below 3"),
         (end_in, unit("c", 2), "channel must be below 2"),
         (end_in, unit("x", 2), "layer must be one of .*c.*got 'x'"),
         (end_in, unit("c", 0, (4, 0)), "row must be below 4"),
         (end_in, predicted_class, "smoothly"),
     ],
-    ids=range(16),
+    ids=range(18),
 )
 def test_what_has_no_rule_is_named(model, target, message):
     with pytest.raises(ValueError, match=message):

@@ -188,18 +188,27 @@ def low_rank(model):
     kernel.assign(np.ones(kernel.shape))
 
 
-def policy(model):
-    model.get_layer("hidden").dtype_policy = keras.DTypePolicy("float64")
-
-
 def own_call(model):
     layer = model.get_layer("hidden")
     layer.call = lambda x, **_: 3 * x[:, :5]
 
 
+def own_call_of_the_model(model):
+    call = model.call
+    model.call = lambda x, **options: 2 * call(x, **options)
+
+
 @pytest.mark.parametrize(
     "change",
-    [change_activation, own_activation, cap, weights, low_rank, own_call],
+    [
+        change_activation,
+        own_activation,
+        cap,
+        weights,
+        low_rank,
+        own_call,
+        own_call_of_the_model,
+    ],
 )
 def test_a_change_in_a_layer(change):
     model = net()

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ._core.graph import dtypes
+from ._core.ending import ending, is_distribution
 from ._core.layers import check_name
 from ._core.runner import demand, spread
 
@@ -148,29 +148,29 @@ def as_target(target: AnyTarget) -> Target:
 
 def _score(outputs, index):
     outputs = _classes(outputs)
-    ending = _ending(outputs)
+    end = ending(outputs)
     refusal = (
         "class_score needs scores (logits), but this model ends in a "
-        f"{ending or 'soft-max'}. Build it without (activation=None in the "
+        f"{end or 'soft-max'}. Build it without (activation=None in the "
         "last layer, classifier_activation=None in keras.applications), or "
         "explain class_probability"
     )
-    if ending in ("soft-max", "sigmoid"):
+    if end in ("soft-max", "sigmoid"):
         raise ValueError(refusal)
-    if ending is None:
-        demand(~_is_distribution(outputs), refusal)
+    if end is None:
+        demand(~is_distribution(outputs), refusal)
     return _pick(outputs, index, "class index")
 
 
 def _probability(outputs, index):
     outputs = _classes(outputs)
-    ending = _ending(outputs)
-    if ending is None:
-        given = _is_distribution(outputs)
+    end = ending(outputs)
+    if end is None:
+        given = is_distribution(outputs)
         inside = tf.reduce_all((outputs >= 0) & (outputs <= 1), axis=1)
         demand(given | ~inside, _IN_DOUBT)
         outputs = tf.where(given[:, None], outputs, tf.nn.softmax(outputs))
-    elif ending == "scores":
+    elif end == "scores":
         outputs = tf.nn.softmax(outputs)
     share = tf.reduce_all((outputs > -1e-3) & (outputs < 1.001), axis=1)
     demand(
@@ -294,60 +294,6 @@ def _classes(outputs):
             "outputs[:, 0]"
         )
     return outputs
-
-
-#: Operations that are looked through: means, products or cuts of probabilities
-#: are such, or nearly, and of scores scores. And operations that make scores.
-_KEEPING = {
-    *("AddN", "AddV2", "Cast", "ConcatV2", "ExpandDims", "Identity", "Max"),
-    *("Maximum", "Mean", "Min", "Minimum", "Mul", "Neg", "Pack", "Prod"),
-    *("RealDiv", "Reshape", "Squeeze", "StopGradient", "StridedSlice"),
-    *("Sub", "Sum", "Transpose"),
-}
-_SCORING = {"BiasAdd", "Conv2D", "LogSoftmax", "MatMul"}
-_CONSTANT = {"Const", "ReadVariableOp", "Placeholder", "Shape"}
-
-
-def _ending(outputs):
-    """What made these outputs: a ``"soft-max"``, a ``"sigmoid"``,
-    ``"scores"``; None where it can't be seen."""
-    if tf.executing_eagerly():
-        return None
-    kinds, seen, waiting = set(), set(), [outputs.op]
-    while waiting:
-        operation = waiting.pop()
-        if operation in seen or operation.type in _CONSTANT:
-            continue
-        seen.add(operation)
-        if operation.type in _KEEPING:
-            waiting += [tensor.op for tensor in operation.inputs]
-        elif operation.type in _SCORING:
-            kinds.add("scores")
-        else:
-            name = {"Softmax": "soft-max", "Sigmoid": "sigmoid"}
-            kinds.add(name.get(operation.type))
-    if kinds == {"soft-max", "sigmoid"}:
-        return "sigmoid"  # probabilities, too, that do not sum to one
-    return kinds.pop() if len(kinds) == 1 else None
-
-
-def _is_distribution(outputs):
-    """Of which images the outputs are not negative and sum to one, as far as
-    the model's precision can tell: bool `(n,)`."""
-    tolerance = _tolerance(outputs)
-    total = tf.reduce_sum(outputs, axis=1)
-    return (tf.reduce_min(outputs, axis=1) >= 0) & (abs(total - 1) < tolerance)
-
-
-def _tolerance(outputs):
-    """How far from one the sum of a soft-max may be, where half precision
-    was used on the way."""
-    used = {outputs.dtype}
-    if not tf.executing_eagerly():
-        used = dtypes(outputs.graph)
-    if tf.bfloat16 in used:
-        return 3e-2
-    return 4e-3 if tf.float16 in used else 1e-4
 
 
 def _whole_numbers(numbers, name):

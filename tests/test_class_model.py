@@ -226,6 +226,11 @@ def test_probability_and_the_dtype_of_the_model():
             "class index must be below 3",
         ),
         ({"target": 3}, TypeError, "target must be a callable"),
+        (
+            {"target": lambda out: tf.math.log(-1 - out[:, 0] ** 2)},
+            ValueError,
+            "the target is NaN",
+        ),
         ({"model": "net"}, TypeError, "model must be a keras.Model"),
     ],
 )

@@ -116,6 +116,22 @@ def test_pixels_outside_change_nothing_for_the_strongest_units(layer):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
+def test_what_the_weights_are_does_not_matter():
+    model = linear_net(
+        layers.Conv2D(2, 3, strides=2, padding="same", name="conv"),
+        layers.ReLU(),
+        layers.DepthwiseConv2D(3, name="depth"),
+        layers.Flatten(),
+        layers.Dense(2, name="dense"),
+    )
+    before = receptive_field(model, "depth", (2, 1))
+    assert before == (3, 2, 10, 9)  # rows 2 to 4 see 3 to 9, one row padded
+    for factor in 0, -1:
+        model.set_weights([factor * w for w in model.get_weights()])
+        assert receptive_field(model, "depth", (2, 1)) == before
+        assert receptive_field(model, "dense") == (0, 0, 17, 14)
+
+
 def test_dense_layers_see_everything():
     model = networks.stickers_net()
     for layer in "hidden", "logits", "flatten":

@@ -145,6 +145,14 @@ def test_class_indices_that_are_none():
             )
 
 
+def test_yes_and_no_as_truth():
+    model, truth = net(1, "sigmoid"), np.array([True, False, True])
+    same(
+        gradient(model, IMAGES, loss("bce", truth)),
+        gradient(model, IMAGES, loss("bce", truth.astype(float))),
+    )
+
+
 def test_no_loss():
     for function in "mse_", 3, None:
         with pytest.raises((ValueError, TypeError), match="function must be"):
@@ -387,6 +395,34 @@ def test_which_output_and_the_advice_works():
     ):
         gradient(model, IMAGES, class_score(1))
     assert gradient(model, IMAGES, lambda outputs: outputs["a"][:, 1]).any()
+
+
+def test_a_target_inside_a_target():
+    model = two_outputs()
+    for k in 1, [0, 1, 1]:
+        found = gradient(
+            model, IMAGES, lambda outputs, k=k: class_score(k)(outputs["a"])
+        )
+        chosen = np.broadcast_to(k, 3)
+        expected = bare(
+            model, lambda o, k=chosen: tf.gather(o["a"], k, batch_dims=1)
+        )
+        same(found, expected)
+    found = occlusion(
+        model,
+        IMAGES[0],
+        lambda outputs: class_probability(1)(outputs["a"]),
+        patch=3,
+        stride=3,
+    )
+    clean = softmax(model(IMAGES[:1])["a"].numpy()[0])
+    assert found.baseline == pytest.approx(clean[1], rel=1e-4)
+    same(
+        gradient(model, IMAGES, lambda o: loss("mse", [[1.0, 2.0]])(o["a"])),
+        bare(model, lambda o: tf.reduce_mean((o["a"] - [1.0, 2.0]) ** 2, 1)),
+    )
+    with pytest.raises(ValueError, match="class index must be below 2; got 5"):
+        gradient(model, IMAGES, lambda outputs: class_score(5)(outputs["a"]))
 
 
 def segmentation():

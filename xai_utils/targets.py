@@ -32,11 +32,15 @@ class Target(NamedTuple):
     layer: str = ""  # read this layer's output; "": the model's own
 
     def __call__(self, outputs):
-        """The target of outputs that are at hand: those of `layer`, if any."""
+        """The target of outputs that are at hand: those of `layer`, if any.
+
+        So a target can be used inside another one:
+        ``lambda outputs: class_score(3)(outputs["head"])``.
+        """
         outputs = tf.nest.map_structure(tf.convert_to_tensor, outputs)
-        n = len(tf.nest.flatten(outputs)[0])
-        arguments = [spread(np.asarray(a), n) for a in self.arguments]
-        return self.function(outputs, *map(tf.constant, arguments))
+        n = tf.shape(tf.nest.flatten(outputs)[0])[0]
+        arguments = [_for_each(np.asarray(a), n) for a in self.arguments]
+        return self.function(outputs, *arguments)
 
 
 AnyTarget = Target | Callable
@@ -83,7 +87,7 @@ def loss(function: Callable | str, y_true) -> Target:
             the sparse cross-entropy class indices.
     """
     y_true = np.asarray(y_true)
-    if y_true.dtype.kind not in "uif" or not np.isfinite(y_true).all():
+    if y_true.dtype.kind not in "buif" or not np.isfinite(y_true).all():
         raise ValueError(f"y_true must be finite numbers; got {y_true!r}")
     try:
         function = keras.losses.get(function)
@@ -153,7 +157,8 @@ def _score(outputs, index):
         "class_score needs scores (logits), but this model ends in a "
         f"{end or 'soft-max'}. Build it without (activation=None in the "
         "last layer, classifier_activation=None in keras.applications), or "
-        "explain class_probability"
+        "explain class_probability, or name the number, lambda outputs: "
+        "outputs[:, 3]"
     )
     if end in ("soft-max", "sigmoid"):
         raise ValueError(refusal)
@@ -174,7 +179,9 @@ def _probability(outputs, index):
         outputs = tf.nn.softmax(outputs)
     share = tf.reduce_all((outputs > -1e-3) & (outputs < 1.001), axis=1)
     demand(
-        share, "the model's outputs are made of probabilities, but not in 0–1"
+        share,
+        "the model's outputs are made of probabilities, but not in 0–1. Say "
+        "which number you mean: lambda outputs: outputs[:, 3]",
     )
     return _pick(outputs, index, "class index")
 
@@ -294,6 +301,15 @@ def _classes(outputs):
             "outputs[:, 0]"
         )
     return outputs
+
+
+def _for_each(argument, n):
+    """An argument as a tensor with one entry for each of n images."""
+    if tf.executing_eagerly():
+        return tf.constant(spread(argument, int(n)))
+    if argument.ndim and len(argument) > 1:
+        return tf.constant(argument)
+    return tf.repeat(tf.constant(np.atleast_1d(argument)), n, axis=0)
 
 
 def _whole_numbers(numbers, name):

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from bare_tape import bare
 from keras import layers
 
 from xai_utils.deconvnet import project, strongest
@@ -32,15 +33,6 @@ def net(*end, dtype="float32"):
     for layer in end or [layers.Dense(3, name="end", dtype=dtype)]:
         y = layer(y)
     return keras.Model(x, y)
-
-
-def bare(model, function, images=IMAGES):
-    """The gradient, operation by operation, with nothing compiled."""
-    pixels = tf.constant(images)
-    with tf.GradientTape() as tape:
-        tape.watch(pixels)
-        explained = function(model(pixels, training=False))
-    return tape.gradient(explained, pixels).numpy()
 
 
 def first(outputs):
@@ -137,7 +129,7 @@ def test_a_loss_with_settings():
         def plain(outputs, huber=huber):
             return huber.call(truth[: len(outputs)], outputs)
 
-        expected = bare(model, plain)
+        expected = bare(model, plain, IMAGES)
         found = gradient(model, IMAGES, loss(huber, truth))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
@@ -231,7 +223,9 @@ def test_a_dtype_policy():
     before = gradient(model, IMAGES, first)
     model.get_layer("conv").dtype_policy = keras.DTypePolicy("mixed_bfloat16")
     after = gradient(model, IMAGES, first)
-    np.testing.assert_allclose(after, bare(model, first), rtol=0.05, atol=0.01)
+    np.testing.assert_allclose(
+        after, bare(model, first, IMAGES), rtol=0.05, atol=0.01
+    )
     assert np.abs(after - before).max() > 1e-4
 
 
@@ -239,7 +233,7 @@ def test_int8_weights():
     model = net()
     follows(model, first)
     model.quantize("int8")
-    expected = bare(model, first)
+    expected = bare(model, first, IMAGES)
     found = gradient(model, IMAGES, first)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     found = project(model, IMAGES, first, "gradient")

@@ -2,7 +2,9 @@
 each advice of an error text, followed."""
 
 import types
+from functools import partial
 
+import bare_tape
 import keras
 import numpy as np
 import pytest
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.quick
 
 SIZE = (6, 7, 3)
 IMAGES = np.random.default_rng(1).normal(size=(3, *SIZE)).astype("float32")
+bare = partial(bare_tape.bare, images=IMAGES)
 
 
 def net(classes=3, activation=None, shape=SIZE):
@@ -37,15 +40,6 @@ def net(classes=3, activation=None, shape=SIZE):
     y = layers.Conv2D(4, 3, activation="tanh", name="conv")(x)
     y = layers.Flatten(name="flatten")(y)
     return keras.Model(x, layers.Dense(classes, activation, name="end")(y))
-
-
-def bare(model, function, images=IMAGES):
-    """The gradient by a bare tape; all in the precision of the outputs."""
-    pixels = tf.constant(images)
-    with tf.GradientTape() as tape:
-        tape.watch(pixels)
-        explained = function(model(pixels, training=False))
-    return tape.gradient(explained, pixels).numpy()
 
 
 def same(found, expected):
@@ -565,39 +559,34 @@ def test_grey_pictures_without_a_channel_and_the_advice_works():
     )
 
 
-def test_two_inputs_and_the_advice_works():
-    first, second = keras.Input(SIZE), keras.Input((2,))
-    y = layers.Concatenate()([layers.Flatten()(first), second])
-    model = keras.Model([first, second], layers.Dense(3)(y))
-    with pytest.raises(ValueError, match="one input; it has 2") as error:
-        gradient(model, IMAGES, class_score(0))
-    advice = str(error.value).partition("constant: ")[2]
-    names = {"keras": keras, "model": model, "value": np.float32([3.0, 4.0])}
-    exec(advice.replace("(h, w, c)", str(SIZE)), names)
-    w = model.layers[-1].kernel.numpy()[:126, 1].reshape(SIZE)
-    same(gradient(names["model"], IMAGES, class_score(1))[2], w)
-    clean = float(names["model"](IMAGES)[0, 1])
-    assert clean == pytest.approx(
-        float(model([IMAGES[:1], np.float32([[3.0, 4.0]])])[0, 1]), rel=1e-4
-    )
-
-
-@pytest.mark.parametrize("named", [False, True], ids=["list", "dict"])
-def test_two_inputs_the_picture_last_and_the_advice_works(named):
-    other, picture = (
-        keras.Input((2,), name="more"),
+@pytest.mark.parametrize("order", ["first", "last", "named"])
+def test_two_inputs_and_the_advice_works(order):
+    picture, other = (
         keras.Input(SIZE, name="x"),
+        keras.Input((2,), name="more"),
     )
     y = layers.Concatenate()([layers.Flatten()(picture), other])
-    inputs = {"more": other, "x": picture} if named else [other, picture]
-    model = keras.Model(inputs, layers.Dense(3)(y))
+    value = np.float32([3.0, 4.0])
+    arrange = {
+        "first": lambda picture, other: [picture, other],
+        "last": lambda picture, other: [other, picture],
+        "named": lambda picture, other: {"more": other, "x": picture},
+    }[order]
+    model = keras.Model(arrange(picture, other), layers.Dense(3)(y))
     with pytest.raises(ValueError, match="one input; it has 2") as error:
         gradient(model, IMAGES, class_score(0))
     advice = str(error.value).partition("constant: ")[2]
-    names = {"keras": keras, "model": model, "value": np.float32([3.0, 4.0])}
+    names = {"keras": keras, "model": model, "value": value}
     exec(advice.replace("(h, w, c)", str(SIZE)), names)
+    wrapped = names["model"]
     w = model.layers[-1].kernel.numpy()[:126, 1].reshape(SIZE)
-    same(gradient(names["model"], IMAGES, class_score(1))[2], w)
+    same(gradient(wrapped, IMAGES, class_score(1))[2], w)
+    np.testing.assert_allclose(
+        wrapped(IMAGES),
+        model(arrange(IMAGES, np.tile(value, (3, 1)))),
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 def test_a_list_of_pictures_and_the_advice_works():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import prose_checks
 import pytest
 import yaml
 from PIL import Image
@@ -152,7 +153,10 @@ def try_exercise(item):
     trials += [("Not yet", tried["wrong type"])]
     for expected, answer in trials:
         run(item, stub)  # so that no trial sees the one before
-        printed = run(item, answer) + run(item, check)
+        printed = run(item, answer)
+        if answer == solution:
+            compare_solution(item, printed)
+        printed += run(item, check)
         lines = [line for line in printed.splitlines() if line.strip()]
         verdict = lines[-1] if lines else "nothing"
         if not verdict.startswith(expected):
@@ -161,6 +165,24 @@ def try_exercise(item):
                 f"{expected!r} to\n{answer}"
             )
     run(item, stub)
+
+
+def compare_solution(item, printed):
+    """Fail on a number in a solution's text that nothing prints."""
+    given = prose_checks.listed(item.path.stem)
+    if given is None:
+        return
+    cells = item.parent.nb.cells
+    here = [cell is item.cell for cell in cells].index(True)
+    known = prose_checks.numbers(printed)
+    for cell in cells[:here]:
+        known += prose_checks.printed(cell)
+    text = cells[here + 1].source
+    for token, value, decimals in prose_checks.claims(text):
+        if value not in given and not prose_checks.is_printed(
+            value, decimals, known
+        ):
+            pytest.fail(f"{token} is neither printed nor listed: {text}")
 
 
 def run(item, code):

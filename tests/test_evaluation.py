@@ -274,3 +274,68 @@ def test_bad_input(maps, masks, error, message):
     else:
         with pytest.raises(error, match=message):
             evaluation.pointing_game(maps, masks)
+
+
+def test_the_interval_of_numbers_that_one_can_work_out():
+    # Variance with n − 1: 10 / 4; standard error: sqrt(2.5 / 5).
+    mean, half = evaluation.interval([1, 2, 3, 4, 5])
+    assert mean == 3 and half == pytest.approx(1.96 * 0.5**0.5)
+    assert evaluation.interval(np.array([True, False])) == (0.5, 0.98)
+    assert evaluation.interval(np.full(9, 7, np.uint8)) == (7, 0)
+
+
+def test_the_interval_covers_the_truth_19_times_of_20():
+    rng = np.random.default_rng(0)
+    draws = (evaluation.interval(rng.random(50)) for _ in range(2000))
+    covered = np.mean([abs(mean - 0.5) < half for mean, half in draws])
+    assert 0.93 < covered < 0.96
+
+
+@pytest.mark.parametrize(
+    "values, error, message",
+    [
+        ([1], ValueError, r"shape \(n,\), n ≥ 2; got \(1,\)"),
+        (np.ones((3, 2)), ValueError, r"n ≥ 2; got \(3, 2\)"),
+        ([1, np.nan], ValueError, "values must be finite"),
+        (["1", "2"], TypeError, "values must hold real numbers"),
+    ],
+)
+def test_values_without_an_interval(values, error, message):
+    with pytest.raises(error, match=message):
+        evaluation.interval(values)
+
+
+def test_the_table_against_its_measures():
+    masks = np.repeat(MASK, 2, axis=0)
+    half_right, near = np.zeros((2, 2, 4, 4))
+    half_right[0, 0, 0] = half_right[1, 3, 3] = 1  # one hit, one miss
+    near[:, 0, 2] = 1  # beside the mask
+    maps = {"half right": half_right, "near": near}
+    head, *lines, area = evaluation.table(maps, masks, 1).splitlines()
+    assert head.split("  ")[-3:] == ["mass on mask", "peak on it", "within 1"]
+    assert lines[0].split() == ["half", "right", "50%", "±", "98%"] + [
+        "50%",
+        "50%",
+    ]
+    assert lines[1].split() == ["near", "0%", "±", "0%", "0%", "100%"]
+    assert area.split() == ["area", "of", "the", "mask", "25%"]
+    assert len({line.index("±") for line in lines}) == 1
+    assert len({len(line) for line in [head, *lines]}) == 1
+    short = evaluation.table(maps, masks).splitlines()
+    assert "within" not in short[0] and short[1].count("%") == 3
+
+
+@pytest.mark.parametrize(
+    "candidates, error, message",
+    [
+        ({}, TypeError, "a dict of maps by name, not empty"),
+        (np.ones((2, 4, 4)), TypeError, "must be a dict .* got ndarray"),
+        ({"a": -np.ones((2, 4, 4))}, ValueError, "must not be negative"),
+        ({"a": np.ones((3, 4, 4))}, ValueError, "same shape"),
+    ],
+)
+def test_what_can_not_be_put_in_a_table(candidates, error, message):
+    with pytest.raises(error, match=message):
+        evaluation.table(candidates, np.repeat(MASK, 2, axis=0), 6)
+    with pytest.raises(ValueError, match="n ≥ 2"):
+        evaluation.table({"a": np.ones((1, 4, 4))}, MASK)

@@ -120,6 +120,23 @@ def test_exercises_are_tried(pytester, monkeypatch):
     )
 
 
+def test_numbers_of_solutions_are_compared(pytester, monkeypatch):
+    (pytester.path / "one.yml").write_text(3 * ANSWERS)
+    (pytester.path / "prose").mkdir()
+    (pytester.path / "prose" / "one.yml").write_text("settings: [3]")
+    monkeypatch.setenv("XAI_EXERCISES", str(pytester.path))
+    monkeypatch.setenv("XAI_PROSE", str(pytester.path / "prose"))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS.parent))
+    printing = SOLUTION.replace("```\n", "print(sum(answer))\n```\n", 1)
+    told = [printing + text for text in ("\nIt is 6, of 3.", "\nIt is 7.")]
+    cells = exercise(0, CHECK, told[0]) + exercise(1, CHECK, told[1])
+    cells += exercise(2, CHECK, SOLUTION + "\nIt is 6.")
+    result = run(pytester, cells)
+    result.assert_outcomes(passed=4, failed=2)
+    result.stdout.fnmatch_lines("*7 is neither printed nor listed*")
+    result.stdout.fnmatch_lines("*6 is neither printed nor listed*")
+
+
 @pytest.mark.parametrize("coarse", [False, True])
 @pytest.mark.parametrize(
     "change, message",

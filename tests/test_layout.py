@@ -21,6 +21,7 @@ ALLOWED = {
     "_core": {"_core"},
     "data": {"data", "_core"},
     "targets": {"_core"},
+    "diagrams": {"plots"},
     "networks": {"data"},
     "small_nets": {"networks", "data", "_core"},
     "training": {"networks", "data", "_core"},

@@ -307,6 +307,17 @@ def test_photographs_are_stored_as_jpeg_in_full_colours(monkeypatch):
     assert len(np.unique(panel.reshape(-1, 3), axis=0)) > 10_000
 
 
+def test_who_can_not_see_is_told_the_titles_of_the_panels(monkeypatch):
+    def draw(axes):
+        plots.heat(axes[0], np.eye(4), "drop 3.1")
+        plots.heat(axes[1], np.eye(4), "mask")
+
+    data, metadata = shown(monkeypatch, draw)
+    about = metadata["image/png"]
+    assert about["alt"] == "Nothing to see. Panels: drop 3.1; mask."
+    assert data["text/plain"] == "<Nothing to see.>"
+
+
 def test_the_bar_can_be_kept_out_of_stored_outputs(monkeypatch):
     monkeypatch.setenv("TQDM_DISABLE", "1")
     assert progress.bar(5).disable

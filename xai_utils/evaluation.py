@@ -1,5 +1,7 @@
 """How good is a map? Measures against a known mask, and trivial maps."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt
@@ -145,6 +147,77 @@ def box_iou(boxes: ArrayLike, truths: ArrayLike) -> np.ndarray:
 
 def _areas(boxes):
     return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+
+
+def interval(values: ArrayLike) -> tuple[float, float]:
+    """Mean of independent values, and half the width of its 95 % interval.
+
+    That is 1.96 standard errors, which holds for many values (thirty or so).
+
+    Args:
+        values: numbers `(n,)`, n ≥ 2, finite: one for each picture, say.
+
+    Returns:
+        mean, half: the interval is mean − half to mean + half.
+
+    Raises:
+        TypeError, ValueError: values are not as described here.
+    """
+    values = _numbers("values", values).astype(np.float64)
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(
+            f"values must have shape (n,), n ≥ 2; got {values.shape}"
+        )
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean()), float(1.96 * error)
+
+
+def table(
+    candidates: Mapping[str, ArrayLike], masks: ArrayLike, tolerance: float = 0
+) -> str:
+    """Maps of several methods against the same masks, as a text to print.
+
+    Args:
+        candidates: the maps of each method, `(n, h, w)`, not negative, by the
+            name that its line shows.
+        masks: bool `(n, h, w)`, n ≥ 2.
+        tolerance: of a second column for `pointing_game`, in pixels; 0 leaves
+            the column out.
+
+    Returns:
+        Three or four columns, means over the pictures: *mass* is
+        `mass_on_mask`, with its 95 % interval; *peak on it* is
+        `pointing_game`, *within …* the same with the tolerance. The last line
+        is the masks' share of the area.
+
+    Raises:
+        TypeError, ValueError: candidates, masks or tolerance are not as
+            described here.
+    """
+    if not isinstance(candidates, Mapping) or not candidates:
+        raise TypeError(
+            "candidates must be a dict of maps by name, not empty; got "
+            f"{type(candidates).__name__}"
+        )
+    head = ["mass on mask", "peak on it"]
+    head += [f"within {tolerance:g}"] if tolerance else []
+    rows = {"": head}
+    for name, maps in candidates.items():
+        mean, half = interval(mass_on_mask(maps, masks))
+        rows[name] = [f"{mean:.0%} ± {half:<3.0%}"]
+        for allowed in (0, tolerance) if tolerance else (0,):
+            hits = pointing_game(maps, masks, allowed)
+            rows[name].append(f"{hits.mean():.0%}")
+    area = np.mean(masks)
+    rows["area of the mask"] = [f"{area:.0%}" + " " * len(" ± 00%")]
+    width = max(map(len, rows))
+    return "\n".join(
+        "  ".join(
+            [name.ljust(width)]
+            + [cell.rjust(len(title)) for cell, title in zip(cells, head)]
+        ).rstrip()
+        for name, cells in rows.items()
+    )
 
 
 def centre_map(images: ArrayLike) -> np.ndarray:

@@ -218,8 +218,10 @@ def show(figure: plt.Figure, alt: str) -> None:
 
     Args:
         figure: of Matplotlib; it is closed.
-        alt: the text.
+        alt: the text. The titles of the panels are added for them.
     """
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    spoken = f"{alt} Panels: {'; '.join(titles)}." if titles else alt
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=200)
     plt.close(figure)
@@ -238,7 +240,7 @@ def show(figure: plt.Figure, alt: str) -> None:
     display(
         {kind: stored.getvalue(), "text/plain": f"<{alt}>"},
         metadata={
-            kind: {"alt": alt, "width": width // 2, "height": height // 2}
+            kind: {"alt": spoken, "width": width // 2, "height": height // 2}
         },
         raw=True,
     )

@@ -257,6 +257,14 @@ def test_panels_have_the_size_that_was_asked_for(bars, labelled):
         plots.row(2, bars="all")
 
 
+def test_a_box_goes_around_its_pixels(axes):
+    plots.picture(axes[0], np.zeros((9, 9, 3), np.uint8))
+    plots.box(axes[0], (2, 1, 5, 8), "white")
+    (drawn,) = axes[0].patches
+    # Pixel (2, 1) has its centre at x = 1, y = 2 and is one wide.
+    assert drawn.get_bbox().extents.tolist() == [0.5, 1.5, 7.5, 4.5]
+
+
 def shown(monkeypatch, draw):
     """What `show` displays of a figure on which `draw` drew."""
     calls = []

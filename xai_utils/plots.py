@@ -210,6 +210,26 @@ def outline(axes: plt.Axes, mask: ArrayLike, colour: str = "cyan") -> None:
     axes.contour(mask, levels=[0.5], colors=colour, linewidths=1)
 
 
+def box(
+    axes: plt.Axes, box: tuple[int, int, int, int], colour: str = "red"
+) -> None:
+    """Draw a box, (top, left, bottom, right) in pixels, on a panel.
+
+    Bottom and right are excluded, as by `localisation.bounding_box`.
+    """
+    top, left, bottom, right = box
+    axes.add_patch(
+        plt.Rectangle(
+            (left - 0.5, top - 0.5),
+            right - left,
+            bottom - top,
+            fill=False,
+            color=colour,
+            linewidth=2,
+        )
+    )
+
+
 def show(figure: plt.Figure, alt: str) -> None:
     """Display a finished figure, with a text for readers who can't see it.
 

@@ -59,7 +59,7 @@ def test_dicts_texts_and_single_numbers(capsys):
     truth = {"a": 1.0, "b": [1, 2]}
     assert printed(capsys, {"b": [1, 2], "a": 1}, truth, "no") == "Right."
     for wrong, line in (
-        ({"a": 1}, "a dict with the keys 'a', 'b' is wanted; got a dict."),
+        ({"a": 1}, "with the keys 'a', 'b' is wanted; got the keys 'a'."),
         ([1, 2], "a dict with the keys 'a', 'b' is wanted; got a list."),
         ({"a": 1, "b": [1, 3]}, "Not yet: for 'b', the hint"),
         ({"a": 1, "b": None}, "Still to do."),

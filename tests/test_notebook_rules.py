@@ -3,10 +3,12 @@
 import base64
 import json
 import re
+import statistics
 from itertools import combinations
 from pathlib import Path
 
 import nbformat
+import prose_checks
 import pytest
 from notebook_checks import answers, difference, exercises, figures
 
@@ -14,6 +16,8 @@ ROOT = Path(__file__).parents[1]
 SLUG = "Gab314/xai-saliency-maps"
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 notebooks = pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
+#: Those that have been edited down to a main line; the others follow.
+edited = pytest.mark.parametrize("path", PATHS[:5], ids=lambda p: p.stem)
 
 
 def read(path):
@@ -84,9 +88,59 @@ def test_parts_are_there(path):
     everything = "\n".join(prose(path))
     assert re.search(r"^\| symbol \|.*variable.*shape", everything, re.M)
     assert everything.count("<details><summary>Solution") in (2, 3)
-    assert "## Summary" in prose(path)[-1] and "Next:" in prose(path)[-1]
-    summary = prose(path)[-1].split("## Summary")[1].split("\n\n")[1]
+    assert "Next:" in prose(path)[-1]
+    summary = everything.split("## Summary")[1].split("## Going deeper")[0]
     assert len(re.findall(r"^- ", summary, re.M)) == 3
+
+
+@edited
+def test_the_main_line_carries_a_tired_beginner(path):
+    cells = prose_checks.main_line(read(path))
+    assert prose_checks.words(cells) <= 2200
+    assert sum(cell.cell_type == "code" for cell in cells) <= 30
+    minutes = re.search(r"\*\*Time:\*\* (\d+) minutes", cells[0].source)
+    assert int(minutes[1]) <= 30
+    lines = [len(cell.source.splitlines()) for cell in code_cells(path)[2:]]
+    assert statistics.median(lines) <= 6
+    for cell in read(path).cells:
+        if cell.source.startswith("**Figure"):
+            caption = cell.source.partition("\n\n")[0]
+            cell = nbformat.v4.new_markdown_cell(caption)
+            assert prose_checks.words([cell]) <= 60, caption
+
+
+@edited
+def test_the_summary_has_a_picture_and_asks_why(path):
+    cells = read(path).cells
+    end = len(prose_checks.main_line(read(path)))
+    (slide,) = [
+        i
+        for i, cell in enumerate(cells)
+        if "summary" in cell.metadata.get("tags", [])
+    ]
+    assert slide > end and pictures(cells[slide].outputs)
+    summary = cells[slide + 1].source + cells[slide + 2].source
+    questions = summary.count("<details><summary>Answer</summary>")
+    assert questions in (2, 3) and summary.count("Why ") >= 2
+
+
+@edited
+def test_the_numbers_of_the_prose_are_printed_above_it(path):
+    """Or listed in tests/prose/: numbers of the papers, and settings."""
+    given = prose_checks.listed(path.stem)
+    above, needed = [], prose_checks.in_solutions(read(path)) & given
+    for cell in read(path).cells:
+        above += prose_checks.printed(cell)
+        if cell.cell_type == "code":
+            continue
+        text = prose_checks.without_solutions(cell.source)
+        for token, value, decimals in prose_checks.claims(text):
+            if not prose_checks.is_printed(value, decimals, above):
+                needed.add(value)
+                assert value in given, (
+                    f"{token} is in no output above: {cell.source[:200]}"
+                )
+    assert given == needed, "listed, and not needed"
 
 
 def test_setup_cell_is_the_same_everywhere_and_then_come_the_imports():
@@ -176,12 +230,14 @@ def test_figures_have_captions_in_order_and_alt_text(path):
     for cell, below in zip(cells, cells[1:]):
         drawn = pictures(cell.get("outputs", []))
         assert len(drawn) <= 1, "one figure a cell, each with its caption"
-        for _, _, about in drawn:
+        for kind, _, about in drawn:
             number += 1
             assert below.source.startswith(f"**Figure {number}.** ")
             assert len(about.get("alt", "")) > 15, f"Figure {number}: no text"
             (levels,) = figures(cell.outputs)
             assert levels.shape[1] == 2 * about["width"], "for sharp screens"
+            if kind == "image/png":
+                assert (levels[0] == 255).all(), "as white as the page"
     assert number >= 4
     for mentioned in re.findall(r"Figure (\d+)", "\n".join(prose(path))):
         assert 1 <= int(mentioned) <= number

@@ -265,6 +265,35 @@ def test_a_box_goes_around_its_pixels(axes):
     assert drawn.get_bbox().extents.tolist() == [0.5, 1.5, 7.5, 4.5]
 
 
+def test_each_class_that_occurs_has_a_colour_and_its_name(axes):
+    names = [f"class {k}" for k in range(10)]
+    grid = np.array([[7, 7, 2], [2, 9, 7]], float)  # targets give floats
+    plots.classes(axes[0], grid, names, "winners")
+    image = axes[0].images[0]
+    assert image.get_array().tolist() == [[1, 1, 0], [0, 2, 1]]
+    colours = image.cmap(image.norm(image.get_array()))
+    assert len(np.unique(colours.reshape(-1, 4), axis=0)) == 3
+    (bar,) = axes[0].child_axes
+    shown = [label.get_text() for label in bar.get_yticklabels()]
+    assert shown == ["class 2", "class 7", "class 9"]
+    # The bar's colours are those of the panel.
+    assert bar.get_ylim() == (-0.5, 2.5)
+
+
+@pytest.mark.parametrize(
+    "grid, message",
+    [
+        (np.arange(9).reshape(3, 3), "at most 8 .* got 9"),
+        ([1, 2], r"shape \(2,\)"),
+        ([[1, 12]], r"got 10 names and the classes \[1, 12\]"),
+        ([[-1, 2]], r"the classes \[-1, 2\]"),
+    ],
+)
+def test_classes_that_can_not_be_shown(axes, grid, message):
+    with pytest.raises(ValueError, match=message):
+        plots.classes(axes[0], grid, [str(k) for k in range(10)])
+
+
 def shown(monkeypatch, draw):
     """What `show` displays of a figure on which `draw` drew."""
     calls = []

@@ -179,8 +179,9 @@ def _net(axes, labels):
             )
     for i, cost in enumerate(BORDERS):
         _string(axes, (i, 0), (i + 1, 0), cost, labels[i] != labels[i + 1])
+    colours = {"rim": "gold", "inside": "khaki", "gravel": "0.9"}
     for i, name in enumerate(NAMES):
-        _disc(axes, (i, 0), name, "0.9" if name == "gravel" else "gold")
+        _disc(axes, (i, 0), name, colours[name])
     _disc(axes, poles[1], "object", "white")
     _disc(axes, poles[0], "background", "white")
     axes.set(xlim=(-0.6, 3.6), ylim=(-2.4, 2.4))

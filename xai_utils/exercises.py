@@ -34,6 +34,8 @@ def _what_is_wrong(answer, truth, hint, tolerance):
         return "Still to do."
     if isinstance(truth, dict):
         keys = ", ".join(map(repr, truth))
+        if isinstance(answer, dict):
+            got = f"got the keys {', '.join(map(repr, answer))}"
         if not isinstance(answer, dict) or set(answer) != set(truth):
             return f"Not yet: a dict with the keys {keys} is wanted; {got}."
         for key, value in truth.items():

@@ -5,6 +5,7 @@ of 100 CSS pixels; figures are stored at twice that, for sharp screens. Margins
 are fixed, so that another font or Matplotlib does not move the panels.
 """
 
+from collections.abc import Sequence
 from io import BytesIO
 
 import matplotlib
@@ -205,6 +206,49 @@ def heat(
         scale.solids.set_alpha(1)
 
 
+def classes(
+    axes: plt.Axes, indices: ArrayLike, names: Sequence[str], title: str = ""
+) -> None:
+    """Show a grid of class indices, one colour for each class that occurs.
+
+    Args:
+        axes: where to draw.
+        indices: whole numbers `(rows, columns)`, such as the most probable
+            class at every position of an occluder; at most eight different.
+        names: of all classes, in the order of their indices. Long ones need
+            more room beside the panel than a colour bar.
+        title: what the panel shows.
+
+    Raises:
+        ValueError: another shape, more than eight classes, or one without a
+            name.
+    """
+    indices = np.asarray(indices)
+    found, order = np.unique(indices, return_inverse=True)
+    if indices.ndim != 2 or len(found) > 8:
+        raise ValueError(
+            "indices must be a grid (rows, columns) of at most 8 different "
+            f"classes; got {len(found)} in an array of shape {indices.shape}"
+        )
+    if found[0] < 0 or found[-1] >= len(names):
+        raise ValueError(
+            f"names must have one for each class; got {len(names)} names and "
+            f"the classes {found.astype(int).tolist()}"
+        )
+    shown = axes.imshow(
+        order.reshape(indices.shape), cmap="Set2", vmin=-0.5, vmax=7.5
+    )
+    beside = axes.inset_axes((1.02, 0, 0.045, 1))
+    ends = np.arange(len(found) + 1) - 0.5
+    bar = axes.figure.colorbar(shown, cax=beside, boundaries=ends)
+    bar.set_ticks(
+        range(len(found)), labels=[names[int(index)] for index in found]
+    )
+    beside.tick_params(labelsize=9)
+    axes.set_title(title, fontsize=11)
+    axes.set_axis_off()
+
+
 def outline(axes: plt.Axes, mask: ArrayLike, colour: str = "cyan") -> None:
     """Draw the outline of a mask, bool `(h, w)`, on a panel."""
     axes.contour(mask, levels=[0.5], colors=colour, linewidths=1)
@@ -250,9 +294,12 @@ def show(figure: plt.Figure, alt: str) -> None:
     if drawn.getcolors(maxcolors=4096):
         kind = "image/png"
         palette = Image.Quantize.MAXCOVERAGE  # the bar's few pixels, too
-        drawn.quantize(256, palette, kmeans=1, dither=Image.Dither.NONE).save(
-            stored, format="png", optimize=True
-        )
+        few = drawn.quantize(256, palette, kmeans=1, dither=Image.Dither.NONE)
+        colours = few.getpalette()
+        margin = 3 * few.getpixel((0, 0))
+        colours[margin : margin + 3] = 255, 255, 255  # the page is white
+        few.putpalette(colours)
+        few.save(stored, format="png", optimize=True)
     else:
         kind = "image/jpeg"
         drawn.save(stored, format="jpeg", quality=85, optimize=True)

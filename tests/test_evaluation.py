@@ -339,3 +339,20 @@ def test_what_can_not_be_put_in_a_table(candidates, error, message):
         evaluation.table(candidates, np.repeat(MASK, 2, axis=0), 6)
     with pytest.raises(ValueError, match="n ≥ 2"):
         evaluation.table({"a": np.ones((1, 4, 4))}, MASK)
+
+
+def test_recall_and_precision_by_hand():
+    found = np.zeros((3, 4, 4), bool)
+    found[0, :2, :3] = True  # all four pixels of the mask, and two more
+    found[1, 0, 0] = found[1, 3] = True  # one of four, and four more
+    recall, precision = evaluation.recall_and_precision(
+        found, np.repeat(MASK, 3, axis=0)
+    )
+    assert recall.tolist() == [1, 1 / 4, 0]
+    assert precision.tolist() == [4 / 6, 1 / 5, 0]
+    recall, precision = evaluation.recall_and_precision(MASK, ~MASK & MASK)
+    assert recall.tolist() == precision.tolist() == [0]
+    with pytest.raises(TypeError, match="must be bool; got int64 and bool"):
+        evaluation.recall_and_precision(MASK.astype(np.int64), MASK)
+    with pytest.raises(ValueError, match="same shape"):
+        evaluation.recall_and_precision(MASK, found)

@@ -97,6 +97,35 @@ def mask_iou(masks: ArrayLike, truths: ArrayLike) -> np.ndarray:
     Raises:
         TypeError, ValueError: masks or truths are not as described here.
     """
+    masks, truths = _check_masks(masks, truths)
+    union = (masks | truths).sum(axis=(1, 2))
+    return (masks & truths).sum(axis=(1, 2)) / np.where(union == 0, 1, union)
+
+
+def recall_and_precision(
+    masks: ArrayLike, truths: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """How much of each truth was found, and how much of what was found is it.
+
+    Args:
+        masks, truths: bool `(n, h, w)`.
+
+    Returns:
+        recall: float `(n,)`, the share of the truth that the mask covers; 0
+            where the truth is empty.
+        precision: float `(n,)`, the share of the mask that lies on the truth;
+            0 where the mask is empty.
+
+    Raises:
+        TypeError, ValueError: masks or truths are not as described here.
+    """
+    masks, truths = _check_masks(masks, truths)
+    common = (masks & truths).sum(axis=(1, 2))
+    areas = [np.maximum(one.sum(axis=(1, 2)), 1) for one in (truths, masks)]
+    return common / areas[0], common / areas[1]
+
+
+def _check_masks(masks, truths):
     masks, truths = np.asarray(masks), np.asarray(truths)
     _check_shapes("masks and truths", masks, truths)
     if masks.dtype != bool or truths.dtype != bool:
@@ -104,8 +133,7 @@ def mask_iou(masks: ArrayLike, truths: ArrayLike) -> np.ndarray:
             "masks and truths must be bool; got "
             f"{masks.dtype} and {truths.dtype}"
         )
-    union = (masks | truths).sum(axis=(1, 2))
-    return (masks & truths).sum(axis=(1, 2)) / np.where(union == 0, 1, union)
+    return masks, truths
 
 
 def box_iou(boxes: ArrayLike, truths: ArrayLike) -> np.ndarray:

@@ -337,8 +337,17 @@ def test_the_table_against_its_measures():
 def test_what_can_not_be_put_in_a_table(candidates, error, message):
     with pytest.raises(error, match=message):
         evaluation.table(candidates, np.repeat(MASK, 2, axis=0), 6)
-    with pytest.raises(ValueError, match="n ≥ 2"):
+    with pytest.raises(ValueError, match="masks must be two or more"):
         evaluation.table({"a": np.ones((1, 4, 4))}, MASK)
+
+
+def test_no_name_hides_a_line_of_the_table():
+    maps = np.ones((2, 4, 4))
+    names = ["", "area of the mask", 3]
+    text = evaluation.table(
+        dict.fromkeys(names, maps), np.repeat(MASK, 2, axis=0)
+    )
+    assert text.count("25% ± 0%") == 3 and len(text.splitlines()) == 5
 
 
 def test_recall_and_precision_by_hand():

@@ -283,10 +283,13 @@ def test_each_class_that_occurs_has_a_colour_and_its_name(axes):
 @pytest.mark.parametrize(
     "grid, message",
     [
-        (np.arange(9).reshape(3, 3), "at most 8 .* got 9"),
+        (np.arange(9).reshape(3, 3), "1 to 8 different classes; got 9"),
         ([1, 2], r"shape \(2,\)"),
-        ([[1, 12]], r"got 10 names and the classes \[1, 12\]"),
-        ([[-1, 2]], r"the classes \[-1, 2\]"),
+        (np.zeros((0, 3)), r"got 0 in an array of shape \(0, 3\)"),
+        ([[1, 10]], r"number of names, 10; got \[1, 10\]"),
+        ([[-1, 2]], r"got \[-1, 2\]"),
+        ([[1.5, 2]], r"whole numbers .* got \[1.5, 2.0\]"),
+        ([[np.nan, 2]], "whole numbers"),
     ],
 )
 def test_classes_that_can_not_be_shown(axes, grid, message):

@@ -227,24 +227,25 @@ def table(
             "candidates must be a dict of maps by name, not empty; got "
             f"{type(candidates).__name__}"
         )
-    head = ["mass on mask", "peak on it"]
-    head += [f"within {tolerance:g}"] if tolerance else []
-    rows = {"": head}
+    if len(np.asarray(masks)) < 2:
+        raise ValueError("masks must be two or more, for an interval; got 1")
+    allowed = (0, tolerance) if tolerance else (0,)
+    head = ["mass on mask", "peak on it", f"within {tolerance:g}"]
+    lines = [("", head[: 1 + len(allowed)])]
     for name, maps in candidates.items():
         mean, half = interval(mass_on_mask(maps, masks))
-        rows[name] = [f"{mean:.0%} ± {half:<3.0%}"]
-        for allowed in (0, tolerance) if tolerance else (0,):
-            hits = pointing_game(maps, masks, allowed)
-            rows[name].append(f"{hits.mean():.0%}")
-    area = np.mean(masks)
-    rows["area of the mask"] = [f"{area:.0%}" + " " * len(" ± 00%")]
-    width = max(map(len, rows))
+        hits = [pointing_game(maps, masks, one).mean() for one in allowed]
+        cells = [f"{mean:.0%} ± {half:<3.0%}", *(f"{hit:.0%}" for hit in hits)]
+        lines.append((str(name), cells))
+    area = f"{np.mean(masks):.0%}" + " " * len(" ± 00%")
+    lines.append(("area of the mask", [area]))
+    width = max(len(name) for name, _ in lines)
     return "\n".join(
         "  ".join(
             [name.ljust(width)]
             + [cell.rjust(len(title)) for cell, title in zip(cells, head)]
         ).rstrip()
-        for name, cells in rows.items()
+        for name, cells in lines
     )
 
 

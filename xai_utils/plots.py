@@ -220,20 +220,20 @@ def classes(
         title: what the panel shows.
 
     Raises:
-        ValueError: another shape, more than eight classes, or one without a
-            name.
+        ValueError: another shape, more than eight classes, or an index that
+            has no name.
     """
     indices = np.asarray(indices)
     found, order = np.unique(indices, return_inverse=True)
-    if indices.ndim != 2 or len(found) > 8:
+    if indices.ndim != 2 or not 1 <= len(found) <= 8:
         raise ValueError(
-            "indices must be a grid (rows, columns) of at most 8 different "
+            "indices must be a grid (rows, columns) of 1 to 8 different "
             f"classes; got {len(found)} in an array of shape {indices.shape}"
         )
-    if found[0] < 0 or found[-1] >= len(names):
+    if not np.isin(found, range(len(names))).all():
         raise ValueError(
-            f"names must have one for each class; got {len(names)} names and "
-            f"the classes {found.astype(int).tolist()}"
+            "indices must be whole numbers from 0 to the number of names, "
+            f"{len(names)}; got {found.tolist()}"
         )
     shown = axes.imshow(
         order.reshape(indices.shape), cmap="Set2", vmin=-0.5, vmax=7.5

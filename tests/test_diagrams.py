@@ -52,6 +52,7 @@ def test_prices_of_labellings_by_hand():
     assert diagrams.price((1, 0, 0, 0)) == 1 + 3 + 1 + 1 + 5
     assert diagrams.price((1, 1, 0, 0)) == 1 + 4 + 1 + 1 + 1
     assert diagrams.price((0, 0, 0, 0)) == 6 + 3 + 1 + 1
+    assert diagrams.price((True, False, True, True)) == 1 + 3 + 7 + 6 + 5 + 1
 
 
 def test_the_cheapest_cut_is_not_the_one_by_colour():

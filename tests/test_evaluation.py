@@ -328,17 +328,23 @@ def test_the_table_against_its_measures():
 @pytest.mark.parametrize(
     "candidates, error, message",
     [
-        ({}, TypeError, "a dict of maps by name, not empty"),
+        ({}, ValueError, "candidates must have maps; got an empty dict"),
         (np.ones((2, 4, 4)), TypeError, "must be a dict .* got ndarray"),
-        ({"a": -np.ones((2, 4, 4))}, ValueError, "must not be negative"),
+        (
+            {"a": np.ones((2, 4, 4)), "b": -np.ones((2, 4, 4))},
+            ValueError,
+            r"candidates\['b'\]: maps must not be negative",
+        ),
         ({"a": np.ones((3, 4, 4))}, ValueError, "same shape"),
     ],
 )
 def test_what_can_not_be_put_in_a_table(candidates, error, message):
     with pytest.raises(error, match=message):
         evaluation.table(candidates, np.repeat(MASK, 2, axis=0), 6)
-    with pytest.raises(ValueError, match="masks must be two or more"):
+    with pytest.raises(ValueError, match="masks must be two .* got 1"):
         evaluation.table({"a": np.ones((1, 4, 4))}, MASK)
+    with pytest.raises(ValueError, match="tolerance must be .* got '2'"):
+        evaluation.table({"a": np.ones((2, 4, 4))}, np.repeat(MASK, 2, 0), "2")
 
 
 def test_no_name_hides_a_line_of_the_table():

@@ -79,3 +79,12 @@ def test_dicts_texts_and_single_numbers(capsys):
     assert printed(capsys, [True, False], [1, 0], "no") == "Right."
     half = tf.constant([1.0, 2.0], tf.bfloat16)
     assert printed(capsys, half, [1.0, 2.0], "no") == "Right."
+
+
+def test_a_count_or_an_index_is_right_or_wrong(capsys):
+    assert printed(capsys, 2001, 2000, "look again").startswith("Not yet")
+    assert printed(capsys, [5, 281], [5, 281.0], "no") == "Right."
+    assert printed(capsys, 2001, 2000.0, "no") == "Right."  # no count
+    assert printed(capsys, [3, 900], [4, 900], "one off", 0.1) == (
+        "Not yet: one off"
+    )

@@ -257,6 +257,25 @@ def test_panels_have_the_size_that_was_asked_for(bars, labelled):
         plots.row(2, bars="all")
 
 
+def test_an_outline_is_closed_at_the_edges(axes):
+    plots.picture(axes[0], np.zeros((6, 8, 3), np.uint8))
+    mask = np.zeros((6, 8), bool)
+    mask[:, 5:] = True  # touches three edges
+    plots.outline(axes[0], mask)
+    (lines,) = axes[0].collections
+    (path,) = lines.get_paths()
+    (ring,) = path.to_polygons(closed_only=False)
+    assert (ring[0] == ring[-1]).all()
+    assert ring.min(axis=0).tolist() == [4.5, -0.5]
+    assert ring.max(axis=0).tolist() == [7.5, 5.5]
+    for wrong, error, message in (
+        (mask * 255, TypeError, "mask must be bool; got int64"),
+        (mask[None], ValueError, r"got \(1, 6, 8\)"),
+    ):
+        with pytest.raises(error, match=message):
+            plots.outline(axes[0], wrong)
+
+
 def test_a_box_goes_around_its_pixels(axes):
     plots.picture(axes[0], np.zeros((9, 9, 3), np.uint8))
     plots.box(axes[0], (2, 1, 5, 8), "white")
@@ -266,7 +285,7 @@ def test_a_box_goes_around_its_pixels(axes):
 
 
 def test_each_class_that_occurs_has_a_colour_and_its_name(axes):
-    names = [f"class {k}" for k in range(10)]
+    names = [f"class ${k}$" for k in range(10)]
     grid = np.array([[7, 7, 2], [2, 9, 7]], float)  # targets give floats
     plots.classes(axes[0], grid, names, "winners")
     image = axes[0].images[0]
@@ -275,7 +294,8 @@ def test_each_class_that_occurs_has_a_colour_and_its_name(axes):
     assert len(np.unique(colours.reshape(-1, 4), axis=0)) == 3
     (bar,) = axes[0].child_axes
     shown = [label.get_text() for label in bar.get_yticklabels()]
-    assert shown == ["class 2", "class 7", "class 9"]
+    assert shown == ["class $2$", "class $7$", "class $9$"]
+    assert not any(label.get_parse_math() for label in bar.get_yticklabels())
     # The bar's colours are those of the panel.
     assert bar.get_ylim() == (-0.5, 2.5)
 
@@ -286,7 +306,7 @@ def test_each_class_that_occurs_has_a_colour_and_its_name(axes):
         (np.arange(9).reshape(3, 3), "1 to 8 different classes; got 9"),
         ([1, 2], r"shape \(2,\)"),
         (np.zeros((0, 3)), r"got 0 in an array of shape \(0, 3\)"),
-        ([[1, 10]], r"number of names, 10; got \[1, 10\]"),
+        ([[1, 10]], r"from 0 to 9, .* got \[1, 10\]"),
         ([[-1, 2]], r"got \[-1, 2\]"),
         ([[1.5, 2]], r"whole numbers .* got \[1.5, 2.0\]"),
         ([[np.nan, 2]], "whole numbers"),

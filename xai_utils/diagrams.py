@@ -24,8 +24,8 @@ def forward_and_backward() -> dict[str, np.ndarray]:
     """All numbers of the toy network: four pixels, two ReLUs, one score.
 
     Returns:
-        `sums` (2,) before the ReLU, `hidden` (2,) after it, `score`; and the
-        gradient of the score at `hidden`, at `sums` and at the `pixels` (4,).
+        "sums" (2,) before the ReLU, "hidden" (2,) after it, "score"; and the
+        gradient of the score: "at hidden", "at sums", "at pixels" (4,).
     """
     sums = WEIGHTS @ PIXELS
     at_sums = LAST * (sums > 0)
@@ -145,8 +145,9 @@ def price(labels: tuple[int, ...]) -> int:
         The prices of the labels, and of each border between two pixels whose
         labels differ.
     """
-    own = sum(LABELS[i, label] for i, label in enumerate(labels))
-    return int(own + BORDERS[np.diff(labels) != 0].sum())
+    labels = np.array(labels, int)
+    own = LABELS[range(4), labels].sum()
+    return int(own + BORDERS[labels[1:] != labels[:-1]].sum())
 
 
 def two_cuts() -> plt.Figure:

@@ -222,21 +222,31 @@ def table(
         TypeError, ValueError: candidates, masks or tolerance are not as
             described here.
     """
-    if not isinstance(candidates, Mapping) or not candidates:
+    if not isinstance(candidates, Mapping):
         raise TypeError(
-            "candidates must be a dict of maps by name, not empty; got "
+            "candidates must be a dict of maps by name; got "
             f"{type(candidates).__name__}"
         )
+    if not candidates:
+        raise ValueError("candidates must have maps; got an empty dict")
     if len(np.asarray(masks)) < 2:
-        raise ValueError("masks must be two or more, for an interval; got 1")
-    allowed = (0, tolerance) if tolerance else (0,)
-    head = ["mass on mask", "peak on it", f"within {tolerance:g}"]
-    lines = [("", head[: 1 + len(allowed)])]
+        raise ValueError(
+            "masks must be two or more, for an interval; got "
+            f"{len(np.asarray(masks))}"
+        )
+    rows = []
     for name, maps in candidates.items():
-        mean, half = interval(mass_on_mask(maps, masks))
-        hits = [pointing_game(maps, masks, one).mean() for one in allowed]
+        try:
+            mean, half = interval(mass_on_mask(maps, masks))
+            hits = [pointing_game(maps, masks).mean()]
+            if tolerance:
+                hits.append(pointing_game(maps, masks, tolerance).mean())
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"candidates[{name!r}]: {error}") from error
         cells = [f"{mean:.0%} ± {half:<3.0%}", *(f"{hit:.0%}" for hit in hits)]
-        lines.append((str(name), cells))
+        rows.append((str(name), cells))
+    head = ["mass on mask", "peak on it", f"within {tolerance:g}"]
+    lines = [("", head[: len(rows[0][1])]), *rows]
     area = f"{np.mean(masks):.0%}" + " " * len(" ± 00%")
     lines.append(("area of the mask", [area]))
     width = max(len(name) for name, _ in lines)

@@ -232,8 +232,8 @@ def classes(
         )
     if not np.isin(found, range(len(names))).all():
         raise ValueError(
-            "indices must be whole numbers from 0 to the number of names, "
-            f"{len(names)}; got {found.tolist()}"
+            f"indices must be whole numbers from 0 to {len(names) - 1}, one "
+            f"for each name; got {found.tolist()}"
         )
     shown = axes.imshow(
         order.reshape(indices.shape), cmap="Set2", vmin=-0.5, vmax=7.5
@@ -242,7 +242,9 @@ def classes(
     ends = np.arange(len(found) + 1) - 0.5
     bar = axes.figure.colorbar(shown, cax=beside, boundaries=ends)
     bar.set_ticks(
-        range(len(found)), labels=[names[int(index)] for index in found]
+        range(len(found)),
+        labels=[names[int(index)] for index in found],
+        parse_math=False,  # a $ in a name is a $
     )
     beside.tick_params(labelsize=9)
     axes.set_title(title, fontsize=11)
@@ -250,8 +252,26 @@ def classes(
 
 
 def outline(axes: plt.Axes, mask: ArrayLike, colour: str = "cyan") -> None:
-    """Draw the outline of a mask, bool `(h, w)`, on a panel."""
-    axes.contour(mask, levels=[0.5], colors=colour, linewidths=1)
+    """Draw the outline of a mask, bool `(h, w)`, on a panel.
+
+    Raises:
+        TypeError, ValueError: the mask is not as described here.
+    """
+    mask = np.asarray(mask)
+    if mask.dtype != bool:
+        raise TypeError(f"mask must be bool; got {mask.dtype}")
+    if mask.ndim != 2:
+        raise ValueError(f"mask must have shape (h, w); got {mask.shape}")
+    # With a margin of False, so that the outline is closed at the edges, too.
+    height, width = mask.shape
+    axes.contour(
+        np.arange(-1, width + 1),
+        np.arange(-1, height + 1),
+        np.pad(mask, 1),
+        levels=[0.5],
+        colors=colour,
+        linewidths=1,
+    )
 
 
 def box(

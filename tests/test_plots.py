@@ -261,13 +261,15 @@ def test_an_outline_is_closed_at_the_edges(axes):
     plots.picture(axes[0], np.zeros((6, 8, 3), np.uint8))
     mask = np.zeros((6, 8), bool)
     mask[:, 5:] = True  # touches three edges
+    limits = axes[0].get_xlim(), axes[0].get_ylim()
     plots.outline(axes[0], mask)
+    assert (axes[0].get_xlim(), axes[0].get_ylim()) == limits
     (lines,) = axes[0].collections
     (path,) = lines.get_paths()
     (ring,) = path.to_polygons(closed_only=False)
     assert (ring[0] == ring[-1]).all()
-    assert ring.min(axis=0).tolist() == [4.5, -0.5]
-    assert ring.max(axis=0).tolist() == [7.5, 5.5]
+    assert ring.min(axis=0).tolist() == [4.5, -0.25]
+    assert ring.max(axis=0).tolist() == [7.25, 5.25]
     for wrong, error, message in (
         (mask * 255, TypeError, "mask must be bool; got int64"),
         (mask[None], ValueError, r"got \(1, 6, 8\)"),

@@ -262,11 +262,15 @@ def outline(axes: plt.Axes, mask: ArrayLike, colour: str = "cyan") -> None:
         raise TypeError(f"mask must be bool; got {mask.dtype}")
     if mask.ndim != 2:
         raise ValueError(f"mask must have shape (h, w); got {mask.shape}")
-    # With a margin of False, so that the outline is closed at the edges, too.
-    height, width = mask.shape
+    # With a margin of False, so that the outline is closed at the edges, too;
+    # the margin is half a pixel wide, so that the panel does not grow.
+    rows, columns = (
+        np.clip(np.arange(-1, side + 1), -0.5, side - 0.5)
+        for side in mask.shape
+    )
     axes.contour(
-        np.arange(-1, width + 1),
-        np.arange(-1, height + 1),
+        columns,
+        rows,
         np.pad(mask, 1),
         levels=[0.5],
         colors=colour,

@@ -90,7 +90,7 @@ def exercise(number, check, solution=SOLUTION):
 
 
 LENIENT = """from xai_utils.exercises import check
-check(answer, [1, 2, 3], "look again", tolerance=1)"""
+check(answer, [1.0, 2.0, 3.0], "look again", tolerance=1)"""
 FRAGILE = """if answer is None:
     print("Still to do.")
 elif sum(answer) == 6:

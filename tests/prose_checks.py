@@ -90,14 +90,9 @@ def printed(cell):
 
 
 def listed(stem):
-    """Numbers that are no outputs: of the papers, and settings.
-
-    None if the notebook has no such list, because it is not checked yet.
-    """
+    """Numbers that are no outputs: of the papers, and settings."""
     here = Path(__file__).parent / "prose"
     path = Path(os.environ.get("XAI_PROSE", here)) / f"{stem}.yml"
-    if not path.is_file():
-        return None
     parts = yaml.safe_load(path.read_text(encoding="utf-8"))
     return {float(value) for part in parts.values() for value in part or []}
 

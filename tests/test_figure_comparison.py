@@ -99,10 +99,20 @@ else:
     print("Not yet: look again")"""
 
 
-def test_exercises_are_tried(pytester, monkeypatch):
-    (pytester.path / "one.yml").write_text(4 * ANSWERS)
-    monkeypatch.setenv("XAI_EXERCISES", str(pytester.path))
+@pytest.fixture
+def lists(pytester, monkeypatch):
+    """Answers of four exercises; the only number that needs no output: 3."""
+    for name, text in {
+        "exercises": 4 * ANSWERS,
+        "prose": "settings: [3]",
+    }.items():
+        (pytester.path / name).mkdir()
+        (pytester.path / name / "one.yml").write_text(text)
+        monkeypatch.setenv(f"XAI_{name.upper()}", str(pytester.path / name))
     monkeypatch.setenv("PYTHONPATH", str(TESTS.parent))
+
+
+def test_exercises_are_tried(pytester, lists):
     cells = (
         exercise(0, CHECK)
         + exercise(1, LENIENT)
@@ -120,13 +130,7 @@ def test_exercises_are_tried(pytester, monkeypatch):
     )
 
 
-def test_numbers_of_solutions_are_compared(pytester, monkeypatch):
-    (pytester.path / "one.yml").write_text(3 * ANSWERS)
-    (pytester.path / "prose").mkdir()
-    (pytester.path / "prose" / "one.yml").write_text("settings: [3]")
-    monkeypatch.setenv("XAI_EXERCISES", str(pytester.path))
-    monkeypatch.setenv("XAI_PROSE", str(pytester.path / "prose"))
-    monkeypatch.setenv("PYTHONPATH", str(TESTS.parent))
+def test_numbers_of_solutions_are_compared(pytester, lists):
     printing = SOLUTION.replace("```\n", "print(sum(answer))\n```\n", 1)
     told = [printing + text for text in ("\nIt is 6, of 3.", "\nIt is 7.")]
     cells = exercise(0, CHECK, told[0]) + exercise(1, CHECK, told[1])

@@ -1,9 +1,11 @@
 """The rules that every notebook keeps, read off the stored files."""
 
 import base64
+import builtins
 import json
 import re
 import statistics
+import symtable
 from itertools import combinations
 from pathlib import Path
 
@@ -16,8 +18,6 @@ ROOT = Path(__file__).parents[1]
 SLUG = "Gab314/xai-saliency-maps"
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 notebooks = pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
-#: Those that have been edited down to a main line; the others follow.
-edited = pytest.mark.parametrize("path", PATHS[:5], ids=lambda p: p.stem)
 
 
 def read(path):
@@ -93,7 +93,7 @@ def test_parts_are_there(path):
     assert len(re.findall(r"^- ", summary, re.M)) == 3
 
 
-@edited
+@notebooks
 def test_the_main_line_carries_a_tired_beginner(path):
     cells = prose_checks.main_line(read(path))
     assert prose_checks.words(cells) <= 2200
@@ -109,7 +109,7 @@ def test_the_main_line_carries_a_tired_beginner(path):
             assert prose_checks.words([cell]) <= 60, caption
 
 
-@edited
+@notebooks
 def test_the_summary_has_a_picture_and_asks_why(path):
     cells = read(path).cells
     end = len(prose_checks.main_line(read(path)))
@@ -124,7 +124,7 @@ def test_the_summary_has_a_picture_and_asks_why(path):
     assert questions in (2, 3) and summary.count("Why ") >= 2
 
 
-@edited
+@notebooks
 def test_the_numbers_of_the_prose_are_printed_above_it(path):
     """Or listed in tests/prose/: numbers of the papers, and settings."""
     given = prose_checks.listed(path.stem)
@@ -141,6 +141,55 @@ def test_the_numbers_of_the_prose_are_printed_above_it(path):
                     f"{token} is in no output above: {cell.source[:200]}"
                 )
     assert given == needed, "listed, and not needed"
+
+
+def parts(path):
+    """The cells under each ``## …`` heading after *Going deeper*."""
+    found, deeper = {}, False
+    for cell in read(path).cells:
+        heading = re.match(r"## (.+)", cell.source)
+        if cell.cell_type == "markdown" and heading:
+            deeper = deeper or heading[1].startswith("Going deeper")
+            if deeper:
+                cells = found.setdefault(heading[1], [])
+        if deeper:
+            cells.append(cell)
+    found.pop(next((name for name in found if "deeper" in name), None), None)
+    return found
+
+
+def names(source):
+    """Those that a piece of code makes, and those that it uses."""
+    made, used = set(), set()
+
+    def walk(scope):
+        for symbol in scope.get_symbols():
+            own = scope.get_type() == "module"
+            if own and (symbol.is_assigned() or symbol.is_imported()):
+                made.add(symbol.get_name())
+            if symbol.is_referenced() and (own or symbol.is_global()):
+                used.add(symbol.get_name())
+        for inner in scope.get_children():
+            walk(inner)
+
+    walk(symtable.symtable(source, "cells", "exec"))
+    return made, used
+
+
+def test_a_part_after_the_summary_stands_alone():
+    """It needs the first two cells of its notebook, and itself."""
+    checked = []
+    for path in PATHS:
+        first = [cell.source for cell in code_cells(path)[:2]]
+        for heading, cells in parts(path).items():
+            own = [cell.source for cell in cells if cell.cell_type == "code"]
+            made, used = names("\n".join(first + own))
+            missing = used - made - set(dir(builtins))
+            assert not missing, (path.stem, heading)
+            assert prose_checks.words(cells) <= 1200, heading
+            assert len(own) <= 16, heading
+            checked.append(path.stem[:2])
+    assert checked.count("06") >= 2
 
 
 def test_setup_cell_is_the_same_everywhere_and_then_come_the_imports():

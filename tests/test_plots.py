@@ -386,3 +386,28 @@ def test_the_bar_can_be_kept_out_of_stored_outputs(monkeypatch):
     monkeypatch.delenv("TQDM_DISABLE")
     with progress.bar(5) as shown:
         assert not shown.disable and shown.total == 5 and not shown.leave
+
+
+def test_around_grey_by_hand():
+    values = np.zeros((2, 100, 3))
+    values[0] = 1.0
+    values[0, 0] = [-1, 0.5, 100]
+    picture = plots.around_grey(values)
+    assert (picture[1] == 127.5).all(), "grey is zero"
+    assert (picture[0, 1:] == 255).all(), "the quantile is 1"
+    assert picture[0, 0].tolist() == [0, 191.25, 255], "what sticks out is cut"
+    np.testing.assert_array_equal(picture, plots.around_grey(7 * values))
+    assert (plots.around_grey(values * 0) == 127.5).all()
+
+
+@pytest.mark.parametrize(
+    "values, says",
+    [
+        (np.zeros((4, 4)), r"shape \(h, w, 3\); got \(4, 4\)"),
+        (np.zeros((2, 4, 4, 3)), r"images\[0\]"),
+        (np.full((4, 4, 3), np.nan), "finite"),
+    ],
+)
+def test_around_grey_says_what_is_wrong(values, says):
+    with pytest.raises(ValueError, match=says):
+        plots.around_grey(values)

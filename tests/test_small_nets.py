@@ -170,7 +170,7 @@ def test_shipped_weights_are_not_written_over(untrained, monkeypatch):
 
 
 def test_weights_are_small():
-    for name, most in (("stems", 1.0), ("ablation", 1.2)):
+    for name, most in (("stems", 1.1), ("ablation", 1.2)):
         path = small_nets.WEIGHTS / f"{name}.npz"
         assert path.stat().st_size < most * 1e6
 

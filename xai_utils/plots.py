@@ -206,6 +206,35 @@ def heat(
         scale.solids.set_alpha(1)
 
 
+def around_grey(values: ArrayLike) -> np.ndarray:
+    """Signed values in RGB as a picture: grey is zero, brighter is positive.
+
+    The contrast is stretched for each picture alone, until the 99 % quantile
+    of the absolute values that are not zero reaches black or white; what lies
+    beyond is cut off. So two such pictures can't be compared in strength.
+
+    Args:
+        values: such as a deconvnet projection, `(h, w, 3)`.
+
+    Returns:
+        float `(h, w, 3)` in 0–255, for `picture`.
+
+    Raises:
+        ValueError: another shape, or values that are not finite.
+    """
+    values = np.asarray(values, float)
+    if values.ndim != 3 or values.shape[2] != 3 or not values.size:
+        raise ValueError(
+            f"values must have shape (h, w, 3); got {values.shape}"
+            + _how_to_get_three_channels(values)
+        )
+    if not np.isfinite(values).all():
+        raise ValueError("values must be finite; got NaN or infinity")
+    sizes = np.abs(values[values != 0])
+    limit = np.quantile(sizes, 0.99) if sizes.size else 1
+    return np.clip(127.5 * (1 + values / limit), 0, 255)
+
+
 def classes(
     axes: plt.Axes, indices: ArrayLike, names: Sequence[str], title: str = ""
 ) -> None:

@@ -22,6 +22,7 @@ from .networks import WEIGHTS
 STEMS = {
     "11 × 11, stride 4": (11, 4, 1),
     "7 × 7, stride 4": (7, 4, 1),
+    "7 × 7, stride 2": (7, 2, 2),
     "7 × 7, stride 1": (7, 1, 4),
 }
 #: The steps of their training whose weights are kept.

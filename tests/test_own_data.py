@@ -40,7 +40,8 @@ def draw(kind, folder):
 
 
 def run(name, paths, look):
-    """Run a notebook; the values of the expressions in `look`."""
+    """Run a notebook; the values of expressions, and what cells put out
+    before the drawn people's turn."""
     notebook = nbformat.read(NOTEBOOKS / name, 4)
     (own,) = (
         cell
@@ -55,25 +56,67 @@ def run(name, paths, look):
     notebook.cells.append(last)
     resources = {"metadata": {"path": NOTEBOOKS}}
     NotebookClient(notebook, timeout=600, resources=resources).execute()
-    return json.loads(last.outputs[0].text), notebook
+    told = []
+    for cell in notebook.cells:
+        if cell.source.startswith("## Check against the truth"):
+            break
+        for output in cell.get("outputs", []):
+            told += [output.get("text", ""), str(output.get("metadata"))]
+    return json.loads(last.outputs[0].text), "\n".join(told)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_trained_and_explained(kind, tmp_path):
     folder, table = tmp_path / "my discs", tmp_path / "my table.csv"
-    rows, shape = draw(kind, folder), KINDS[kind][0]
+    rows, shape = draw(kind, folder), KINDS[kind][0][:2]
     rows.to_csv(table, index=False)
-    before = sorted(folder.iterdir())
+    before = {path: path.stat() for path in folder.iterdir()}
     model = tmp_path / "mine.keras"
     paths = (
         f"FOLDER, TABLE, MODEL = {str(folder)!r}, {str(table)!r}, "
         f"{str(model)!r}\n"
         "FILE, LABEL, UNIT, SIZE = 'picture', 'radius', 'bananas', None\n"
     )
-    trained, notebook = run(
-        "08_training.ipynb",
-        paths,
-        {"labels": "labels.tolist()", "first": "float(loaded(image)[0, 0])"},
-    )
+    look = {
+        "labels": "labels.tolist()",
+        "first": "float(loaded.predict(images[:1], verbose=0)[0, 0])",
+        "error": "float(off.mean())",
+    }
+    trained, told = run("08_training.ipynb", paths, look)
     np.testing.assert_allclose(trained["labels"], rows.radius, rtol=1e-6)
-    print(shape, before, notebook, trained)
+    assert trained["error"] < np.ptp(rows.radius)
+    assert told.count("bananas") > 3 and "always the mean" in told
+    assert {path: path.stat() for path in folder.iterdir()} == before
+    look = {
+        "truth": "truth",
+        "measured": "measured",
+        "gradient": "gradient_map.tolist()",
+        "occlusion": "occlusion_map.tolist()",
+    }
+    explained, more = run("09_regression.ipynb", paths, look)
+    assert explained["truth"] == pytest.approx(rows.radius[0])
+    assert explained["measured"] == pytest.approx(trained["first"], rel=1e-5)
+    for name in ("gradient", "occlusion"):
+        values = np.array(explained[name])
+        assert values.shape == shape, name
+        assert np.isfinite(values).all() and values.max() > 0, name
+    assert "bananas" in more
+    for word in ("cm", "waist", "body", "band"):
+        assert word not in told + more, "that is of our drawn people"
+
+
+def test_three_broken_rows_are_named(tmp_path):
+    folder, table = tmp_path / "discs", tmp_path / "table.csv"
+    rows = draw("grey 64 × 64", folder).astype({"radius": object})
+    rows.loc[3, "radius"] = "about 9"
+    rows.loc[7, "picture"] = "lost.png"
+    (folder / rows.picture[11]).write_bytes(b"no picture")
+    rows.to_csv(table, index=False)
+    paths = (
+        f"FOLDER, TABLE, MODEL = {str(folder)!r}, {str(table)!r}, None\n"
+        "FILE, LABEL, UNIT, SIZE = 'picture', 'radius', 'px', None\n"
+    )
+    with pytest.raises(CellExecutionError) as stop:
+        run("08_training.ipynb", paths, {})
+    for part in ("disc 3.png: radius = about 9", "lost.png", "disc 11.png"):
+        assert part in stop.value.evalue

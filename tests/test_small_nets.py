@@ -20,6 +20,7 @@ from xai_utils.small_nets import (
     stem,
     stem_net,
     train,
+    training_error,
 )
 
 pytestmark = pytest.mark.quick
@@ -118,16 +119,16 @@ def test_training_learns_and_keeps_the_moments():
 
 @pytest.fixture
 def untrained(monkeypatch, tmp_path):
-    """No training: the seed is written into the last bias. The weights go to
-    a folder of the test's own."""
+    """No training: all is named class 0, and the seed stands in its bias. The
+    weights go to a folder of the test's own."""
 
     def train_not(model, images, labels, steps, seed=0):
-        model.layers[-1].bias.assign([seed + 0.5] * 10)
+        model.layers[-1].bias.assign([seed + 0.5] + [-100] * 9)
         assert images.shape[1:] == (48, 48, 3) and len(labels) == len(images)
         return {step: model.get_weights() for step in steps}
 
     def draw(n, **_):
-        return np.zeros((4, 96, 96, 3), np.uint8), np.zeros(4, int), None
+        return np.zeros((4, 96, 96, 3), np.uint8), np.array([0, 0, 0, 1]), None
 
     two = {"complete": (), "without all four": (3, 4, 6, 7)}
     monkeypatch.setattr(small_nets, "VARIANTS", two)
@@ -147,6 +148,7 @@ def test_what_the_command_trains_is_what_the_loaders_read(untrained):
     for name in small_nets.VARIANTS:
         biases = [bias(ablated(name, start)) for start in range(STARTS)]
         assert biases == [0.5, 1.5, 2.5]
+        assert training_error(name, STARTS - 1) == 0.25
     assert bias(from_few()) == 0.5
     names = {path.name for path in untrained.iterdir()}
     assert names == {"stems.npz", "ablation.npz"}
@@ -181,6 +183,7 @@ def test_weights_are_small():
         (lambda: stem("7 x 7"), "name must be one of 11 × 11, stride 4, "),
         (lambda: stem("7 × 7, stride 1", 7), "step must be one of 0, 100"),
         (lambda: ablated("all"), "name must be one of complete, "),
+        (lambda: training_error("all"), "name must be one of complete, "),
         (lambda: ablated("complete", 3), "start must be one of 0, 1, 2;"),
     ],
 )

@@ -1,7 +1,8 @@
-"""Readers' own folders and tables, through the whole of notebooks 08 and 09:
-only the cell tagged ``paths`` is changed."""
+"""Readers' own folders and tables, through notebooks 08 and 09: only the cell
+tagged ``paths`` is changed."""
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -39,29 +40,38 @@ def draw(kind, folder):
     return pd.DataFrame(rows)
 
 
-def run(name, paths, look):
-    """Run a notebook; the values of expressions, and what cells put out
-    before the drawn people's turn."""
+def heading(cell):
+    return (re.findall("^## .*", cell.source, re.M) or [""])[-1]
+
+
+def run(name, paths, look, whole):
+    """Run a notebook, or only the reader's part; the values of expressions,
+    and what cells of that part put out (the camera of 08 is not the
+    reader's)."""
     notebook = nbformat.read(NOTEBOOKS / name, 4)
+    (end,) = (
+        i
+        for i, cell in enumerate(notebook.cells)
+        if "## Check against the truth" in cell.source
+    )
+    part = notebook.cells[:end]
     (own,) = (
-        cell
-        for cell in notebook.cells
-        if "paths" in cell.metadata.get("tags", [])
+        cell for cell in part if "paths" in cell.metadata.get("tags", [])
     )
     own.source = paths
     values = ", ".join(f"{what!r}: {how}" for what, how in look.items())
     last = nbformat.v4.new_code_cell(
         f"import json\nprint(json.dumps({{{values}}}))"
     )
-    notebook.cells.append(last)
+    notebook.cells = [*(notebook.cells if whole else part), last]
     resources = {"metadata": {"path": NOTEBOOKS}}
     NotebookClient(notebook, timeout=600, resources=resources).execute()
-    told = []
-    for cell in notebook.cells:
-        if cell.source.startswith("## Check against the truth"):
-            break
-        for output in cell.get("outputs", []):
-            told += [output.get("text", ""), str(output.get("metadata"))]
+    told, under = [], ""
+    for cell in part:
+        under = heading(cell) or under
+        if not under.endswith("Which changes leave the label alone?"):
+            for output in cell.get("outputs", []):
+                told += [output.get("text", ""), str(output.get("metadata"))]
     return json.loads(last.outputs[0].text), "\n".join(told)
 
 
@@ -70,7 +80,7 @@ def test_trained_and_explained(kind, tmp_path):
     folder, table = tmp_path / "my discs", tmp_path / "my table.csv"
     rows, shape = draw(kind, folder), KINDS[kind][0][:2]
     rows.to_csv(table, index=False)
-    before = {path: path.stat() for path in folder.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     model = tmp_path / "mine.keras"
     paths = (
         f"FOLDER, TABLE, MODEL = {str(folder)!r}, {str(table)!r}, "
@@ -82,18 +92,21 @@ def test_trained_and_explained(kind, tmp_path):
         "first": "float(loaded.predict(images[:1], verbose=0)[0, 0])",
         "error": "float(off.mean())",
     }
-    trained, told = run("08_training.ipynb", paths, look)
+    whole = kind == "colour 300 × 200"  # the rest of it is of drawn people
+    trained, told = run("08_training.ipynb", paths, look, whole)
     np.testing.assert_allclose(trained["labels"], rows.radius, rtol=1e-6)
     assert trained["error"] < np.ptp(rows.radius)
     assert told.count("bananas") > 3 and "always the mean" in told
-    assert {path: path.stat() for path in folder.iterdir()} == before
+    assert before == {
+        path: path.stat().st_mtime_ns for path in folder.iterdir()
+    }, "the folder is as it was"
     look = {
         "truth": "truth",
         "measured": "measured",
         "gradient": "gradient_map.tolist()",
         "occlusion": "occlusion_map.tolist()",
     }
-    explained, more = run("09_regression.ipynb", paths, look)
+    explained, more = run("09_regression.ipynb", paths, look, whole)
     assert explained["truth"] == pytest.approx(rows.radius[0])
     assert explained["measured"] == pytest.approx(trained["first"], rel=1e-5)
     for name in ("gradient", "occlusion"):
@@ -101,8 +114,9 @@ def test_trained_and_explained(kind, tmp_path):
         assert values.shape == shape, name
         assert np.isfinite(values).all() and values.max() > 0, name
     assert "bananas" in more
-    for word in ("cm", "waist", "body", "band"):
-        assert word not in told + more, "that is of our drawn people"
+    told = told.replace("waist = nan", "")  # in the spoilt folder of 08
+    ours = re.search(r"\b(cm|waist|body|bodies|band)\b", told + more)
+    assert not ours, "that is of our drawn people"
 
 
 def test_three_broken_rows_are_named(tmp_path):
@@ -117,6 +131,6 @@ def test_three_broken_rows_are_named(tmp_path):
         "FILE, LABEL, UNIT, SIZE = 'picture', 'radius', 'px', None\n"
     )
     with pytest.raises(CellExecutionError) as stop:
-        run("08_training.ipynb", paths, {})
+        run("08_training.ipynb", paths, {}, whole=False)
     for part in ("disc 3.png: radius = about 9", "lost.png", "disc 11.png"):
         assert part in stop.value.evalue

@@ -171,6 +171,9 @@ def test_table_or_folder_that_is_none(folder):
         tables.read(table, folder / "out", label="waist")
     with pytest.raises(ValueError, match="missing: .'waste'.*there are: fil"):
         tables.read(table, folder / "in", label="waste")
+    frame().to_csv(folder / "excel.csv", sep=";", index=False)
+    with pytest.raises(ValueError, match="with commas between columns"):
+        tables.read(folder / "excel.csv", folder / "in", label="waist")
     with pytest.raises(ValueError, match="end in .csv or .parquet; got"):
         tables.read(
             table.rename(folder / "table.xlsx"), folder / "in", label="waist"

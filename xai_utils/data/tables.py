@@ -56,6 +56,7 @@ def read(
         raise ValueError(
             f"file and label must be columns of {table}; missing: "
             f"{missing}, there are: {', '.join(map(str, rows))}"
+            + _how_to_separate(rows)
         )
     numbers = rows[columns].apply(pd.to_numeric, errors="coerce")
     labels = numbers.to_numpy(np.float32)
@@ -76,6 +77,14 @@ def read(
         )
     paths = [folder / name for name in names]
     return paths, labels[:, 0] if isinstance(label, str) else labels
+
+
+def _how_to_separate(rows):
+    """The end of an error message, for a table with other separators."""
+    (only, *more) = map(str, rows)
+    if not more and (";" in only or "\t" in only):
+        return ": one column; save the table with commas between columns"
+    return ""
 
 
 def _rows(table, file):

@@ -52,7 +52,13 @@ def test_own_model_in_ten_lines(tmp_path):
 assert gradient_map.shape == drop.heatmap.shape == (64, 64)
 assert gradient_map.max() > 0 and drop.heatmap.any()
 assert drop.baseline == model(image[None]).numpy()[0].max()
+from xai_utils.targets import loss
+for target in (lambda outputs: outputs[:, 0], loss("mse", [[1, 0, 0]])):
+    assert saliency(model, image[None], target).max() > 0
+    assert occlusion(model, image, target, patch=32, stride=16).heatmap.any()
 """
+    for target in ("lambda outputs: outputs[:, 0]", 'loss("mse", y_true)'):
+        assert f"`{target}`" in README
     # As in a reader's shell: without what an earlier import has set here.
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)

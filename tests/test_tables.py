@@ -171,6 +171,13 @@ def test_table_or_folder_that_is_none(folder):
         tables.read(table, folder / "out", label="waist")
     with pytest.raises(ValueError, match="missing: .'waste'.*there are: fil"):
         tables.read(table, folder / "in", label="waste")
+    (folder / "decimal.csv").write_text("waist,file\n81,5,1.png\n82,5,2.png")
+    with pytest.raises(ValueError, match="more fields than its header"):
+        tables.read(folder / "decimal.csv", folder / "in", label="waist")
+    large = frame()
+    large["waist"] = 1_700_000_000 + np.arange(len(large))
+    with pytest.raises(ValueError, match="too close for float32.*: waist"):
+        tables.read(write(large, folder), folder / "in", label="waist")
     frame().to_csv(folder / "excel.csv", sep=";", index=False)
     with pytest.raises(ValueError, match="with commas between columns"):
         tables.read(folder / "excel.csv", folder / "in", label="waist")

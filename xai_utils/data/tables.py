@@ -99,7 +99,7 @@ def _rows(table, file):
         ".parquet": pd.read_parquet,
         ".pq": pd.read_parquet,
         # As text, or a picture named 007 would become the number 7.
-        ".csv": lambda path: pd.read_csv(path, dtype={file: str}),
+        ".csv": lambda path: _csv(path, file),
     }
     if table.suffix.lower() not in readers:
         raise ValueError(f"table must end in .csv or .parquet; got {table}")
@@ -112,7 +112,23 @@ def _rows(table, file):
     return rows.reset_index(drop=True)
 
 
+def _csv(path, file):
+    rows = pd.read_csv(path, dtype={file: str})
+    if not rows.index.equals(pd.RangeIndex(len(rows))):
+        raise ValueError(
+            "its rows have more fields than its header; numbers need a "
+            "decimal point, and lines no comma at their end"
+        )
+    return rows
+
+
 def _bad_labels(names, given, labels):
+    numbers = given.apply(pd.to_numeric, errors="coerce")
+    for name, column in zip(given, labels.T):
+        if len(np.unique(column)) < numbers[name].nunique():
+            yield (
+                f"labels too close for float32 (subtract a constant): {name}"
+            )
     bad = ~np.isfinite(labels)
     yield from _shorten(
         "label is not a finite number",

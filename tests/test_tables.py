@@ -178,6 +178,9 @@ def test_table_or_folder_that_is_none(folder):
     large["waist"] = 1_700_000_000 + np.arange(len(large))
     with pytest.raises(ValueError, match="too close for float32.*: waist"):
         tables.read(write(large, folder), folder / "in", label="waist")
+    noisy = frame()  # 0.1 + 0.2 beside 0.3 is no problem
+    noisy["waist"] = [0.3, 0.1 + 0.2, *range(len(noisy) - 2)]
+    tables.read(write(noisy, folder), folder / "in", label="waist")
     frame().to_csv(folder / "excel.csv", sep=";", index=False)
     with pytest.raises(ValueError, match="with commas between columns"):
         tables.read(folder / "excel.csv", folder / "in", label="waist")

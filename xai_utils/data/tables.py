@@ -66,7 +66,7 @@ def read(
         for name in rows[file].fillna("")
     ]
     problems = [
-        *_bad_labels(names, rows[columns], labels),
+        *_bad_labels(names, rows[columns], numbers, labels),
         *_bad_names(names),
         *_bad_pictures(folder, names, size),
     ]
@@ -122,13 +122,12 @@ def _csv(path, file):
     return rows
 
 
-def _bad_labels(names, given, labels):
-    numbers = given.apply(pd.to_numeric, errors="coerce")
-    for name, column in zip(given, labels.T):
-        if len(np.unique(column)) < numbers[name].nunique():
-            yield (
-                f"labels too close for float32 (subtract a constant): {name}"
-            )
+def _bad_labels(names, given, numbers, labels):
+    for name, column in zip(numbers, labels.T):
+        exact = numbers[name]
+        spread, lost = np.ptp(exact), np.abs(column - exact).max()
+        if 0 < spread < 1000 * lost:
+            yield f"labels too close for float32 (subtract a constant): {name}"
     bad = ~np.isfinite(labels)
     yield from _shorten(
         "label is not a finite number",

@@ -8,7 +8,7 @@ from keras import layers
 
 from xai_utils import networks, targets
 from xai_utils.data import stickers
-from xai_utils.gradients import gradient, saliency
+from xai_utils.gradients import gradient, saliency, ten_crops
 from xai_utils.targets import class_probability, class_score, loss, unit
 
 pytestmark = pytest.mark.quick
@@ -346,3 +346,46 @@ def test_other_bad_arguments():
     single = small_net(classes=1)
     with pytest.raises(ValueError, match="at least two classes"):
         gradient(single, some_images(), class_score(0))
+
+
+def test_ten_crops_by_hand():
+    """A linear network on crops that are as large as the image, but for one
+    pixel: the map of each crop is the weights', enlarged and cut."""
+    model, weights = linear_net()
+    w = np.abs(weights[:, 1].reshape(4, 5, 3)).max(axis=-1)
+    image = some_images(2, (4, 5, 3))
+    total, count = np.zeros((2, 4, 5))
+    small = tf.image.resize(w[..., None], (4, 4)).numpy()[..., 0]
+    for left in (0, 1, 0, 1, 0):  # four corners, two of them twice; middle
+        for crop in (small, small[:, ::-1]):
+            total[:, left : left + 4] += crop
+            count[:, left : left + 4] += 1
+    found = ten_crops(model, image, class_score(1), side=4)
+    np.testing.assert_allclose(found, np.stack([total / count] * 2), rtol=1e-5)
+
+
+def test_ten_crops_enlarges_the_pixels():
+    """With a square of the network, the slope shows which pixels it got."""
+    x = keras.Input((6, 6, 1))
+    y = layers.Flatten()(x)
+    model = keras.Model(x, layers.Dot(axes=1)([y, y]))  # slope: 2 × pixel
+    image = np.abs(some_images(1, (6, 6, 1)))
+    expected, count = np.zeros((2, 6, 6))
+    for top, left in ((0, 0), (0, 2), (2, 0), (2, 2), (1, 1)):
+        part = np.s_[top : top + 4, left : left + 4]
+        for step in (1, -1):
+            crop = image[0][part][:, ::step]
+            large = tf.image.resize(crop, (6, 6))
+            small = tf.image.resize(2 * large, (4, 4)).numpy()[..., 0]
+            expected[part] += small[:, ::step]
+            count[part] += 1
+    target = lambda outputs: outputs[:, 0]  # noqa: E731
+    found = ten_crops(model, image, target, side=4)
+    np.testing.assert_allclose(found[0], expected / count, rtol=1e-5)
+
+
+@pytest.mark.parametrize("side", [2, 5, 3.0, "3"])
+def test_ten_crops_must_cover_the_image(side):
+    model, _ = linear_net()
+    with pytest.raises(ValueError, match="side must be .* from 3 to 4"):
+        ten_crops(model, some_images(1, (4, 5, 3)), class_score(1), side)

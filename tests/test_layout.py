@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "xai_utils"
 
 METHODS = {"gradients", "occlusion", "deconvnet", "receptive_field"}
-METHODS |= {"class_model"}
+METHODS |= {"class_model", "integrated_gradients", "grad_cam", "faithfulness"}
 #: What may be imported from what; modules of one folder as the folder.
 ALLOWED = {
     "_core": {"_core"},
@@ -24,8 +24,11 @@ ALLOWED = {
     "diagrams": {"plots"},
     "networks": {"data"},
     "small_nets": {"networks", "data", "_core"},
+    "comparison": METHODS
+    | {"smoothgrad", "evaluation", "networks", "data", "targets", "_core"},
     "training": {"networks", "data", "_core"},
     **dict.fromkeys(METHODS, {"targets", "_core"}),
+    "smoothgrad": {"gradients", "targets", "_core"},
     **dict.fromkeys(
         ("evaluation", "exercises", "localisation", "plots", "__init__"), set()
     ),
@@ -96,7 +99,7 @@ def test_public_functions_are_annotated_and_described(name):
 
 #: Arguments that NumPy makes an array of, or a model's outputs.
 ARRAYS = {"images", "image", "y_true", "outputs", "mean", "fill"}
-ARRAYS |= {"answer", "truth"}
+ARRAYS |= {"answer", "truth", "baseline"}
 
 
 def python(code):

@@ -411,3 +411,48 @@ def test_around_grey_by_hand():
 def test_around_grey_says_what_is_wrong(values, says):
     with pytest.raises(ValueError, match=says):
         plots.around_grey(values)
+
+
+def test_side_by_side():
+    image = np.full((10, 20, 3), 200, np.uint8)
+    rng = np.random.default_rng(0)
+    unsigned, signed = rng.uniform(size=(10, 20)), rng.normal(size=(10, 20))
+    maps = {str(i): unsigned for i in range(4)} | {"signed": signed}
+    mask = np.zeros((10, 20), bool)
+    mask[2:5, 3:9] = True
+    figure = plots.side_by_side(image, maps, "photograph", mask=mask)
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    titles = [axes.get_title() for axes in panels]
+    assert titles == ["photograph", *maps]
+    tops = sorted({round(axes.get_position().y0, 3) for axes in panels})
+    assert len(tops) == 2  # six panels in rows of four
+    scales = [axes.images[0].get_clim() for axes in panels[1:]]
+    limit = np.quantile(unsigned, 0.99)
+    np.testing.assert_allclose(scales[0], (0, limit))
+    limit = np.quantile(np.abs(signed), 0.99)
+    np.testing.assert_allclose(scales[-1], (-limit, limit))
+    np.testing.assert_array_equal(panels[1].images[0].get_array(), unsigned)
+    assert all(axes.collections for axes in panels[1:])  # the outline
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"maps": {}}, "maps"),
+        ({"maps": [np.ones((10, 20))]}, "maps"),
+        ({"maps": {"small": np.ones((5, 20))}}, "small.*shape"),
+        ({"maps": {"nan": np.full((10, 20), np.nan)}}, "finite"),
+        ({"quantile": 0}, "quantile"),
+        ({"quantile": 99}, "quantile"),
+        ({"image": np.ones((10, 20))}, "image"),
+    ],
+)
+def test_side_by_side_names_what_is_wrong(wrong, message):
+    given = {
+        "image": np.zeros((10, 20, 3), np.uint8),
+        "maps": {"map": np.ones((10, 20))},
+    }
+    with pytest.raises((TypeError, ValueError), match=message):
+        plots.side_by_side(**(given | wrong))
+    plt.close("all")

@@ -32,11 +32,11 @@ def fenced(language):
     return re.findall(rf"```{language}\n(.*?)\n```", README, re.S)
 
 
-def test_own_model_in_ten_lines(tmp_path):
+def test_own_model_in_ten_lines_and_a_figure(tmp_path):
     """As README has it, in a process of its own. TensorFlow's own report on
     the machine, as it starts, is all that is printed."""
     (code,) = fenced("python")
-    assert len([line for line in code.splitlines() if line]) <= 10
+    assert len([line for line in code.splitlines() if line]) <= 11
     keras.utils.set_random_seed(0)
     keras.Sequential(
         [
@@ -52,10 +52,17 @@ def test_own_model_in_ten_lines(tmp_path):
 assert gradient_map.shape == drop.heatmap.shape == (64, 64)
 assert gradient_map.max() > 0 and drop.heatmap.any()
 assert drop.baseline == model(image[None]).numpy()[0].max()
-from xai_utils.targets import loss
-for target in (lambda outputs: outputs[:, 0], loss("mse", [[1, 0, 0]])):
-    assert saliency(model, image[None], target).max() > 0
-    assert occlusion(model, image, target, patch=32, stride=16).heatmap.any()
+from xai_utils import grad_cam, integrated_gradients, smoothgrad
+mse = targets.loss("mse", [[1, 0, 0]])
+for target in (target, lambda outputs: outputs[:, 0], mse):
+    given = model, image[None], target
+    assert gradients.saliency(*given).max() > 0
+    options = {"patch": 32, "stride": 16}
+    assert occlusion.occlusion(model, image, target, **options).heatmap.any()
+    assert smoothgrad.smoothgrad(*given, sigma=0.1).mean.any()
+    found = integrated_gradients.integrated_gradients(*given, 0.5)
+    assert found.attributions.any()
+    assert grad_cam.grad_cam(*given).coarse.any()
 """
     for target in ("lambda outputs: outputs[:, 0]", 'loss("mse", y_true)'):
         assert f"`{target}`" in README
@@ -71,6 +78,8 @@ for target in (lambda outputs: outputs[:, 0], loss("mse", [[1, 0, 0]])):
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout == ""
+    with Image.open(tmp_path / "maps.png") as figure:
+        assert figure.width > 1500
     for line in run.stderr.splitlines():
         assert re.match(r"[IWE]\d{4} |WARNING: All log messages before", line)
 

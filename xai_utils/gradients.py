@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ._core.backward import explain, forward_and_back
+from ._core.inputs import check_images
 from .targets import AnyTarget, as_target
 
 
@@ -57,3 +58,52 @@ def _saliency(read, targets, images):
     scores, slopes = forward_and_back(read, targets, images)
     # The maximum is taken here, and not at the end, to keep less in memory.
     return scores, tf.reduce_max(tf.abs(slopes), axis=-1)
+
+
+def ten_crops(
+    model: keras.Model,
+    images,
+    target: AnyTarget,
+    side: int,
+    batch_size: int = 32,
+) -> np.ndarray:
+    """The mean saliency map of ten crops: how the paper drew its own (§3.1).
+
+    The crops are the four corners and the middle, each also mirrored, and
+    enlarged to the image's size by linear interpolation; their maps go back
+    to where they were cut.
+
+    Args:
+        model, images, target, batch_size: as for `gradient`. A crop has its
+            image's class or truth.
+        side: of the crops, in pixels, from half of the image's longer side,
+            so that they cover it, to its shorter side.
+
+    Returns:
+        `(n, h, w)`, not negative: the mean of the maps over each pixel.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described here.
+    """
+    images, target = check_images(model, images), as_target(target)
+    height, width = images.shape[1:3]
+    least, most = -(-max(height, width) // 2), min(height, width)
+    if not isinstance(side, (int, np.integer)) or not least <= side <= most:
+        raise ValueError(
+            f"side must be a whole number of pixels from {least} to {most}, "
+            f"so that the crops cover the image; got {side!r}"
+        )
+    down, right = height - side, width - side
+    corners = [(0, 0), (0, right), (down, 0), (down, right)]
+    corners.append((down // 2, right // 2))
+    total, count = np.zeros(images.shape[:3]), np.zeros((height, width))
+    for top, left in corners:
+        cut = np.s_[:, top : top + side, left : left + side]
+        crops = images[cut]
+        for step in (1, -1):  # as it is, and mirrored
+            enlarged = tf.image.resize(crops[:, :, ::step], (height, width))
+            found = saliency(model, enlarged.numpy(), target, batch_size)
+            small = tf.image.resize(found[..., None], (side, side)).numpy()
+            total[cut] += small[:, :, ::step, 0]
+            count[cut[1:]] += 1
+    return total / count

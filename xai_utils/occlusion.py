@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
-from skimage.filters import gaussian
 
 from ._core.backward import check_finite
+from ._core.fills import filler
+from ._core.forward import forward
 from ._core.inputs import check_batch_size, check_image, input_dtype
 from ._core.progress import batches
 from ._core.runner import runner
@@ -71,15 +71,15 @@ def occlusion(
     _check_sizes(patch, stride, image.shape)
     also = _check_also(also)
     targets = [as_target(t) for t in (target, *also.values())]
-    filler = _filler(image, fill, patch)
+    covered = filler(image, fill, sigma=patch / 2)
     positions = _positions(image.shape, patch, stride)
     corners = positions.reshape(-1, 2)
-    run = runner(model, _scores, targets, image[None])
+    run = runner(model, forward, targets, image[None])
     clean = np.stack(run(image[None]))
     check_finite("a target on the clean image", clean.T)
     values = np.empty((len(targets), len(corners)))
     for batch in batches(len(corners), batch_size):
-        values[:, batch] = run(_cover(image, corners[batch], patch, filler))
+        values[:, batch] = run(_cover(image, corners[batch], patch, covered))
     check_finite("a target on the occluded image", values.T, "positions")
     scores, *others = values.reshape(-1, *positions.shape[:2])
     baseline = float(clean[0, 0])
@@ -88,18 +88,12 @@ def occlusion(
     return OcclusionMap(positions, baseline, scores, heatmap, also)
 
 
-# What runs on each batch, in TensorFlow: one forward pass for all targets.
-def _scores(read, targets, images):
-    outputs = read(images)
-    return [tf.cast(target(outputs), tf.float64) for target in targets]
-
-
-def _cover(image, corners, patch, filler):
+def _cover(image, corners, patch, covered):
     """A copy of the image for each corner, with the occluder there."""
     pictures = np.repeat(image[None], len(corners), axis=0)
     for picture, (top, left) in zip(pictures, corners):
         under = slice(top, top + patch), slice(left, left + patch)
-        picture[under] = filler[under]
+        picture[under] = covered[under]
     return pictures
 
 
@@ -120,41 +114,6 @@ def _average(drops, positions, patch, shape):
         total[under] += drop
         count[under] += 1
     return total / count
-
-
-def _filler(image, fill, patch):
-    """The image that shows through the occluder, `(h, w, c)`."""
-    exact = image.astype(np.float64)
-    if isinstance(fill, str):
-        if fill == "mean":
-            fill = exact.mean(axis=(0, 1))
-        elif fill == "blur":
-            return gaussian(
-                exact, patch / 2, channel_axis=-1, preserve_range=True
-            )
-        else:
-            raise ValueError(
-                "fill must be a grey level, a colour, 'mean' or 'blur'; got "
-                f"{fill!r}"
-            )
-    colour = np.asarray(fill)
-    wanted = colour.shape in ((), image.shape[2:])
-    if (
-        not wanted
-        or colour.dtype.kind not in "uif"
-        or not _fits(colour, image)
-    ):
-        raise ValueError(
-            "fill must be one finite number or one for each of the "
-            f"{image.shape[2]} channels; got {fill!r}"
-        )
-    return np.broadcast_to(colour, image.shape)
-
-
-def _fits(colour, image):
-    """Is it finite in the image's precision?"""
-    with np.errstate(over="ignore"):
-        return np.isfinite(colour.astype(image.dtype)).all()
 
 
 def _check_sizes(patch, stride, shape):

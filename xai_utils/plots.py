@@ -5,7 +5,7 @@ of 100 CSS pixels; figures are stored at twice that, for sharp screens. Margins
 are fixed, so that another font or Matplotlib does not move the panels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 import matplotlib
@@ -204,6 +204,66 @@ def heat(
         beside.tick_params(labelsize=9)
         beside.yaxis.offsetText.set(size=9, ha="left")
         scale.solids.set_alpha(1)
+
+
+def side_by_side(
+    image: ArrayLike,
+    maps: Mapping[str, ArrayLike],
+    title: str = "",
+    *,
+    mask: ArrayLike | None = None,
+    quantile: float = 0.99,
+) -> plt.Figure:
+    """A picture and finished maps of it, each with its own scale and bar.
+
+    Args:
+        image: as for `picture`.
+        maps: by the title of its panel, numbers `(h, w)`. One with negative
+            values gets a diverging scale.
+        title: of the picture's panel.
+        mask: bool `(h, w)`, its outline is drawn on all maps.
+        quantile: of the absolute values, in 0–1: where the scale ends; an
+            arrow at the bar says that some lie beyond. 1 is the largest.
+
+    Returns:
+        The figure, at most four panels in a row, for `show`.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described here.
+    """
+    if not isinstance(maps, Mapping) or not maps:
+        raise TypeError(
+            "maps must be a dict of maps by title, with at least one; got "
+            f"{maps!r}"
+        )
+    size = np.asarray(image).shape[:2]
+    for name, values in maps.items():
+        if np.shape(values) != size:
+            raise ValueError(
+                f"maps[{name!r}] must have the image's shape (h, w), {size}; "
+                f"got {np.shape(values)}"
+            )
+    if not isinstance(quantile, (int, float)) or not 0 < quantile <= 1:
+        raise ValueError(f"quantile must be in 0–1, not 0; got {quantile!r}")
+    columns = min(4, 1 + len(maps))
+    lines = -(-(1 + len(maps)) // columns)
+    height = 2.6 * size[0] / size[1]
+    figure, panels = row(columns, height=height, rows=lines)
+    picture(panels[0], image, title)
+    for panel, (name, values) in zip(panels[1:], maps.items()):
+        values = np.asarray(values, float)
+        limit = np.quantile(np.abs(values), quantile)
+        heat(
+            panel,
+            values,
+            name,
+            signed=bool((values < 0).any()),
+            limit=limit,
+            mask=mask,
+        )
+    for panel in panels[1 + len(maps) :]:
+        panel.remove()
+    return figure
 
 
 def around_grey(values: ArrayLike) -> np.ndarray:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from .graph import dtypes
 from .inputs import check_batch_size, check_images
-from .progress import batches
+from .progress import bar, batches
 from .runner import runner
 
 
@@ -36,6 +36,35 @@ def explain(model, images, target, batch_size, step):
             collected = np.empty((len(images), *part.shape[1:]), part.dtype)
         collected[batch] = part
     return collected
+
+
+def explain_variants(model, images, target, count, batch_size, variants):
+    """Run the plain gradient on variants of each image.
+
+    Args:
+        model, images, target, batch_size: as for `gradients.gradient`,
+            checked.
+        count: variants of each image.
+        variants: (number of the image, slice) -> these of its variants,
+            `(k, h, w, c)`. At most `batch_size` at a time, so that memory
+            does not grow with `count`.
+
+    Yields:
+        The number of the image, the slice, the gradients `(k, h, w, c)`.
+    """
+    run = runner(model, forward_and_back, [target], images)
+    with bar(len(images) * count) as progress:
+        for number in range(len(images)):
+            own = slice(number, number + 1)
+            for start in range(0, count, batch_size):
+                part = slice(start, min(start + batch_size, count))
+                scores, slopes = run(variants(number, part), own)
+                check_finite("the target", scores, "variants of an image")
+                check_finite(
+                    "the gradient of the target", slopes, "such variants"
+                )
+                yield number, part, slopes
+                progress.update(part.stop - part.start)
 
 
 def forward_and_back(read, targets, images):
@@ -65,8 +94,9 @@ def output_slopes(scores, outputs):
     return zip(*starts)
 
 
-def pull_back(tensors, slopes, images):
-    """The slopes at some tensors, taken back to the pixels.
+def pull_back(tensors, slopes, images, where="the pixels"):
+    """The slopes at some tensors, taken back to the pixels, or to what else
+    is given as `images`; errors call it `where`.
 
     In half precision the largest of each image starts between 1 and 2, and
     all get their size back at the pixels, so that small ones are not lost on
@@ -80,8 +110,8 @@ def pull_back(tensors, slopes, images):
     (signal,) = tf.gradients(tensors, images, grad_ys=slopes)
     if signal is None:
         raise ValueError(
-            "target must depend smoothly on the pixels; this model's outputs "
-            "(an arg-max? a constant?) have no gradient"
+            f"target must depend smoothly on {where}; this model's outputs "
+            "(an arg-max? a constant?) have no gradient there"
         )
     if half:
         signal = tf.cast(signal, factor.dtype)

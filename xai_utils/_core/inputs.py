@@ -66,10 +66,18 @@ def check_image(model, image):
 
 def check_batch_size(batch_size):
     """Raise a ValueError unless `batch_size` is a whole number from 1."""
-    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+    check_whole_number("batch_size", batch_size, 1)
+
+
+def check_whole_number(name, value, least):
+    """Raise a ValueError unless `value` is a whole number from `least`."""
+    if (
+        not isinstance(value, (int, np.integer))
+        or isinstance(value, bool)
+        or value < least
+    ):
         raise ValueError(
-            f"batch_size must be a whole number, at least 1; got "
-            f"{batch_size!r}"
+            f"{name} must be a whole number, at least {least}; got {value!r}"
         )
 
 

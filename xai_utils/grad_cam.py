@@ -1,0 +1,145 @@
+"""Grad-CAM: which places of the last feature maps speak for the target.
+
+Selvaraju et al. (2017), arXiv 1610.02391.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from skimage.transform import resize
+
+from ._core.backward import check_finite, output_slopes, pull_back
+from ._core.inputs import check_batch_size, check_images, check_model
+from ._core.layers import find_layer, layer_names
+from ._core.progress import batches
+from ._core.runner import runner
+from .targets import AnyTarget, Target, as_target
+
+#: Layers whose output is no map of its own: a map made smaller, or the same.
+PASSED_OVER = (
+    *(layers.MaxPooling2D, layers.AveragePooling2D, layers.Dropout),
+    *(layers.GlobalMaxPooling2D, layers.GlobalAveragePooling2D),
+    *(layers.SpatialDropout2D, layers.ZeroPadding2D),
+)
+
+
+class GradCam(NamedTuple):
+    """What `grad_cam` found."""
+
+    heatmap: np.ndarray  # (n, h, w): max(0, coarse), enlarged to the image
+    coarse: np.ndarray  # (n, rows, columns): Σ α_k A_k, signed, as computed
+    layer: str  # whose feature maps these are
+
+
+def grad_cam(
+    model: keras.Model,
+    images,
+    target: AnyTarget,
+    layer: str | None = None,
+    batch_size: int = 32,
+) -> GradCam:
+    """The feature maps A_k of a layer, each with the weight of its gradient.
+
+    α_k is the mean of ∂ target / ∂ A_k over the places of the map. The sum
+    Σ α_k A_k is cut at zero, and enlarged to the size of the image by linear
+    interpolation, as if the map lay evenly over it.
+
+    Args:
+        model: any functional or Sequential keras.Model on images, built.
+        images: `(n, h, w, c)`, in the range that the model takes.
+        target: what to explain, see `targets`.
+        layer: the name of a layer with output `(n, rows, columns, k)`; of one
+            in a nested model its path, ``"base/conv3"``. None takes the last
+            map before the model pools or flattens it: the last such output
+            that is larger than 1 × 1, does not come from pooling, and has
+            not one channel for each output of the model.
+        batch_size: images a pass; memory grows with it.
+
+    Returns:
+        GradCam, in units of the target.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described here; the
+        target does not depend on the layer; there is no such layer, or its
+        output is no map.
+    """
+    images, target = check_images(model, images), as_target(target)
+    check_batch_size(batch_size)
+    layer = last_map(model) if layer is None else layer
+    find_layer(model, layer)
+    both = [target, Target(tf.identity, layer=layer)]
+    run = runner(model, partial(_weighted_maps, layer), both, images)
+    coarse = []
+    for batch in batches(len(images), batch_size):
+        scores, part = run(images[batch], batch)
+        check_finite("the target", scores)
+        check_finite("the gradient of the target", part)
+        coarse.append(part)
+    coarse = np.concatenate(coarse)
+    size = images.shape[1:3]
+    heatmap = np.stack(
+        [resize(np.maximum(each, 0), size, order=1) for each in coarse]
+    )
+    return GradCam(heatmap, coarse, layer)
+
+
+def last_map(model: keras.Model) -> str:
+    """The layer that `grad_cam` takes where none is named.
+
+    Args:
+        model: a functional or Sequential keras.Model, built.
+
+    Returns:
+        The layer's name, with its path in a nested model.
+
+    Raises:
+        TypeError, ValueError: `model` is none, or has no such layer.
+    """
+    check_model(model)
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            "a subclassed model hides its layers, so that none can be found: "
+            "build it as a functional or a Sequential model"
+        )
+    outputs = {output.shape[-1] for output in model.outputs}
+    for name in reversed(layer_names(model)):
+        layer = find_layer(model, name)
+        if isinstance(layer, PASSED_OVER):
+            continue
+        if _is_map(layer) and layer.output.shape[-1] not in outputs:
+            return name
+    raise ValueError(
+        "layer must be named: no layer of this model puts out a map "
+        "(n, rows, columns, k) with other channels than the model's outputs"
+    )
+
+
+def _is_map(layer):
+    """Does it put out `(n, rows, columns, k)`, larger than 1 × 1?"""
+    try:
+        shape = layer.output.shape
+    except AttributeError:  # never called, or with inputs of several shapes
+        return False
+    return len(shape) == 4 and tuple(shape[1:3]) != (1, 1)
+
+
+def _weighted_maps(layer, read, targets, images):
+    """The step: the scores, and Σ α_k A_k of each image."""
+    outputs = read(images)
+    scores = targets[0](outputs)
+    copy = outputs[layer]
+    if not tf.is_tensor(copy) or copy.shape.rank != 4:
+        raise ValueError(
+            "layer must put out a map (n, rows, columns, k); that of "
+            f"{layer!r} is {getattr(copy, 'shape', 'no single tensor')}"
+        )
+    (A,) = copy.op.inputs  # the network goes on from what `read` copied
+    slopes = pull_back(
+        *output_slopes(scores, outputs), A, f"layer {layer!r} (name another)"
+    )
+    alphas = tf.reduce_mean(slopes, axis=[1, 2], keepdims=True)
+    return scores, tf.reduce_sum(alphas * tf.cast(A, alphas.dtype), axis=-1)

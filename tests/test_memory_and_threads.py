@@ -18,15 +18,23 @@ import keras
 import numpy as np
 from keras import layers
 from xai_utils.deconvnet import project
+from xai_utils.grad_cam import grad_cam
 from xai_utils.gradients import gradient
+from xai_utils.integrated_gradients import integrated_gradients
+from xai_utils.smoothgrad import smoothgrad
 from xai_utils.targets import class_score
 
 def explain():
     x = keras.Input((32, 32, 3))
-    y = layers.Dense(4000, "relu")(layers.Flatten()(x))
+    y = layers.Rescaling(1.0, name="map")(x)
+    y = layers.Dense(4000, "relu")(layers.Flatten()(y))
     model = keras.Model(x, layers.Dense(3)(y))
-    gradient(model, np.ones((1, 32, 32, 3)), class_score(0))
-    project(model, np.ones((1, 32, 32, 3)), class_score(0))
+    image, target = np.ones((1, 32, 32, 3)), class_score(0)
+    gradient(model, image, target)
+    project(model, image, target)
+    smoothgrad(model, image, target, 1, samples=2)
+    integrated_gradients(model, image, target, 0, steps=2)
+    grad_cam(model, image, target, "map")
     del x, y, model
     gc.collect()  # a model of Keras refers to itself
 

@@ -6,9 +6,12 @@ import pytest
 from keras import layers
 
 from xai_utils.deconvnet import RULES, project, strongest
+from xai_utils.grad_cam import grad_cam, last_map
 from xai_utils.gradients import gradient
+from xai_utils.integrated_gradients import integrated_gradients
 from xai_utils.occlusion import occlusion
 from xai_utils.receptive_field import receptive_field
+from xai_utils.smoothgrad import smoothgrad
 from xai_utils.targets import class_score, unit
 
 pytestmark = pytest.mark.quick
@@ -148,6 +151,38 @@ def test_strongest_receptive_field_and_occlusion(case):
     )
     same(there.heatmap, here.heatmap)
     same(there.also["unit"], here.also["unit"])
+
+
+def test_noise_and_paths(case):
+    plain, nested, (_, path2) = case
+    for inside, here in (
+        (class_score([0, 1, 2, 0]), class_score([0, 1, 2, 0])),
+        (unit(path2 + "conv2", 1), unit("conv2", 1)),
+    ):
+        for there, flat_one in zip(
+            smoothgrad(nested, IMAGES, inside, 0.3, samples=3),
+            smoothgrad(plain, IMAGES, here, 0.3, samples=3),
+        ):
+            same(there, flat_one)
+        there = integrated_gradients(nested, IMAGES, inside, "mean", steps=3)
+        flat_one = integrated_gradients(plain, IMAGES, here, "mean", steps=3)
+        same(there.attributions, flat_one.attributions)
+        same(there.scores, flat_one.scores)
+
+
+def test_grad_cam(case):
+    plain, nested, (path1, path2) = case
+    assert last_map(plain) == "conv2"
+    assert last_map(nested) == path2 + "conv2"
+    target = class_score([0, 1, 2, 0])
+    found = grad_cam(nested, IMAGES, target)
+    assert found.layer == path2 + "conv2"
+    same(found.coarse, grad_cam(plain, IMAGES, target).coarse)
+    for name in path1 + "conv1", path1.strip("/"):  # a layer, and a model
+        here = "conv1" if name.endswith("conv1") else "pool2"
+        found = grad_cam(nested, IMAGES, target, name)
+        same(found.coarse, grad_cam(plain, IMAGES, target, here).coarse)
+        same(found.heatmap, grad_cam(plain, IMAGES, target, here).heatmap)
 
 
 def test_a_layer_that_is_called_twice_means_its_last_call():

@@ -15,8 +15,11 @@ from bare_tape import bare
 from keras import layers
 
 from xai_utils.deconvnet import project, strongest
+from xai_utils.grad_cam import grad_cam
 from xai_utils.gradients import gradient, saliency
+from xai_utils.integrated_gradients import integrated_gradients
 from xai_utils.occlusion import occlusion
+from xai_utils.smoothgrad import smoothgrad
 from xai_utils.targets import class_score, loss, unit
 
 pytestmark = pytest.mark.quick
@@ -211,6 +214,33 @@ def test_a_change_in_a_layer(change):
     assert np.abs(gradient(model, IMAGES, first) - before).max() > 1e-3
 
 
+def noise_paths_and_maps(model, images, target):
+    """What SmoothGrad, Integrated Gradients and Grad-CAM find."""
+    noisy = smoothgrad(model, images, target, 0.5, samples=2)
+    path = integrated_gradients(model, images, target, 0, steps=2)
+    maps = grad_cam(model, images, target)
+    return {
+        "smoothgrad": noisy.mean,
+        "integrated gradients": path.attributions,
+        "its score": path.scores,
+        "grad-cam": maps.coarse,
+    }
+
+
+@pytest.mark.parametrize(
+    "change", [change_activation, weights, own_activation, own_call]
+)
+def test_noise_paths_and_maps_follow_a_change(change):
+    model, fresh = net(), net()
+    before = noise_paths_and_maps(model, IMAGES, first)
+    for changed in model, fresh:
+        change(changed)
+    expected = noise_paths_and_maps(fresh, IMAGES, first)
+    for name, found in noise_paths_and_maps(model, IMAGES, first).items():
+        np.testing.assert_allclose(found, expected[name], rtol=1e-5, atol=1e-6)
+        assert np.abs(found - before[name]).max() > 1e-3, name
+
+
 def test_the_same_change_twice():
     model = net()
     for factor in 1.0, 2.0, 3.0:
@@ -331,6 +361,9 @@ def test_nothing_is_compiled_twice(compilations):
         gradient(model, images, lambda outputs: outputs[:, 2])
         project(model, images, unit("conv", k, (k, k)))
         strongest(model, images, "conv", top=1)
+        noise_paths_and_maps(model, images, class_score(k))
+        noise_paths_and_maps(model, images, unit("relu", k, (k, k)))
+        grad_cam(model, images, class_score(k), "conv", batch_size=k + 1)
         label = {"label": unit("conv", k)}
         for target in class_score(k), product:
             occlusion(
@@ -347,7 +380,7 @@ def test_nothing_is_compiled_twice(compilations):
     once = len(compilations)
     explain_all(1)
     explain_all(2)
-    assert once == 9 and len(compilations) == once
+    assert once == 15 and len(compilations) == once
 
 
 def test_most_layers_of_keras_are_not_compiled_twice(compilations):
@@ -382,6 +415,7 @@ def test_dropped_models_are_freed():
         for rule in "deconvnet", "guided":
             project(model, images, unit("conv", 0), rule)
         strongest(model, images, "conv", top=1)
+        noise_paths_and_maps(model, images, class_score(0))
         occlusion(model, images[0], class_score(1), patch=3, stride=3)
         del model
     gc.collect()
@@ -395,6 +429,7 @@ def test_a_model_that_was_explained_is_as_it_was(tmp_path):
     expected = gradient(model, IMAGES, unit("conv", 1))
     project(model, IMAGES, unit("conv", 1))
     occlusion(model, IMAGES[0], unit("conv", 1), patch=3, stride=3)
+    noise_paths_and_maps(model, IMAGES, class_score(1))
     assert keys == {layer.name: set(vars(layer)) for layer in model.layers}
     for old, new in zip(before, model.get_weights()):
         np.testing.assert_array_equal(old, new)
@@ -433,5 +468,7 @@ def test_no_variable_is_written():
     gradient(model, IMAGES, first)
     project(model, IMAGES, first, "gradient")
     occlusion(model, IMAGES[0], first, patch=3, stride=3)
+    smoothgrad(model, IMAGES, first, 0.5, samples=2)
+    integrated_gradients(model, IMAGES, first, 0, steps=2)
     for old, new in zip(before, model.get_weights()):
         np.testing.assert_array_equal(old, new)

@@ -46,7 +46,7 @@ def deletion(
     *,
     fill="mean",
     steps: int = 32,
-    batch_size: int = 32,
+    batch_size: int = 64,
 ) -> Curve:
     """Take pixels away, those with the highest values of the map first.
 
@@ -84,7 +84,7 @@ def insertion(
     *,
     fill="blur",
     steps: int = 32,
-    batch_size: int = 32,
+    batch_size: int = 64,
 ) -> Curve:
     """Put pixels in, those with the highest values of the map first.
 

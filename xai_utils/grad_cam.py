@@ -21,9 +21,8 @@ from .targets import AnyTarget, Target, as_target
 
 #: Layers whose output is no map of its own: a map made smaller, or the same.
 PASSED_OVER = (
-    *(layers.MaxPooling2D, layers.AveragePooling2D, layers.Dropout),
-    *(layers.GlobalMaxPooling2D, layers.GlobalAveragePooling2D),
-    *(layers.SpatialDropout2D, layers.ZeroPadding2D),
+    *(layers.MaxPooling2D, layers.AveragePooling2D),
+    *(layers.Dropout, layers.ZeroPadding2D),
 )
 
 
@@ -82,7 +81,10 @@ def grad_cam(
     coarse = np.concatenate(coarse)
     size = images.shape[1:3]
     heatmap = np.stack(
-        [resize(np.maximum(each, 0), size, order=1) for each in coarse]
+        [
+            resize(np.maximum(each, 0), size, order=1, mode="edge")
+            for each in coarse
+        ]
     )
     return GradCam(heatmap, coarse, layer)
 

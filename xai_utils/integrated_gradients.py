@@ -73,6 +73,11 @@ def integrated_gradients(
     alphas, weights = _rule(rule, steps)
     dtype = input_dtype(model)
     images = images.astype(dtype)
+    if np.ndim(baseline) == 3:
+        raise ValueError(
+            "baseline must be a batch if it is a picture, baseline[None], of "
+            f"shape (b, h, w, c); got shape {np.shape(baseline)}"
+        )
     if np.ndim(baseline) == 4:
         shared = check_images(model, baseline, "baseline").astype(dtype)
         _check_same_shape(shared, images)
@@ -86,19 +91,26 @@ def integrated_gradients(
     count = len(starts_of[0])
     alphas = np.tile(alphas, count).astype(dtype)[:, None, None, None]
     weights = np.tile(weights / count, count)
+    which = np.repeat(np.arange(count), steps)  # the baseline of each step
 
-    def on_path(number, part):
-        start = starts_of[number][np.arange(part.start, part.stop) // steps]
-        return start + alphas[part] * (images[number] - start)
+    def on_path(part):
+        def of_image(number):
+            start = starts_of[number][which[part]]
+            return start + alphas[part] * (images[number] - start)
+
+        return of_image
 
     attributions = np.zeros(images.shape)
     for number, part, slopes in explain_variants(
         model, images, target, count * steps, batch_size, on_path
     ):
-        start = starts_of[number][np.arange(part.start, part.stop) // steps]
-        attributions[number] += np.einsum(
-            "k,k...,k...->...", weights[part], images[number] - start, slopes
-        )
+        for k in np.unique(which[part]):
+            weight = np.where(which[part] == k, weights[part], 0)
+            mean = np.einsum(
+                "k,k...->...", weight.astype(slopes.dtype), slopes
+            )
+            way = images[number] - starts_of[number][k]
+            attributions[number] += way * mean
     ends, begins = _scores_at_the_ends(model, images, target, starts_of)
     gap = attributions.sum(axis=(1, 2, 3)) - (ends - begins)
     return IntegratedGradients(

@@ -71,13 +71,13 @@ def smoothgrad(
     images = images.astype(input_dtype(model))
     shape = images.shape[1:]
 
-    def noisy(number, part):
-        copies = np.empty((part.stop - part.start, *shape), images.dtype)
-        for copy, sample in zip(copies, range(part.start, part.stop)):
+    def noisy(part):
+        noise = np.empty((part.stop - part.start, *shape), np.float32)
+        for own, sample in zip(noise, range(part.start, part.stop)):
             rng = np.random.default_rng([seed, sample])
-            noise = rng.standard_normal(shape, np.float32)
-            copy[:] = images[number] + np.float32(sigma) * noise
-        return copies
+            rng.standard_normal(dtype=np.float32, out=own)
+        noise *= np.float32(sigma)
+        return lambda number: images[number] + noise  # `run` casts it
 
     total = np.zeros((2, *images.shape))
     for number, _, slopes in explain_variants(
@@ -92,7 +92,7 @@ def _check_sigma(sigma):
     if (
         not isinstance(sigma, (int, float, np.number))
         or isinstance(sigma, bool)
-        or not 0 <= sigma < np.inf
+        or not 0 <= sigma <= np.finfo(np.float32).max
     ):
         raise ValueError(
             "sigma must be 0 or more, in the pixels' unit, finite; got "

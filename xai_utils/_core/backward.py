@@ -45,20 +45,21 @@ def explain_variants(model, images, target, count, batch_size, variants):
         model, images, target, batch_size: as for `gradients.gradient`,
             checked.
         count: variants of each image.
-        variants: (number of the image, slice) -> these of its variants,
-            `(k, h, w, c)`. At most `batch_size` at a time, so that memory
-            does not grow with `count`.
+        variants: slice -> (number of the image -> these of its variants,
+            `(k, h, w, c)`). At most `batch_size` at a time, so that memory
+            does not grow with `count`; what all images share is made once.
 
     Yields:
         The number of the image, the slice, the gradients `(k, h, w, c)`.
     """
     run = runner(model, forward_and_back, [target], images)
     with bar(len(images) * count) as progress:
-        for number in range(len(images)):
-            own = slice(number, number + 1)
-            for start in range(0, count, batch_size):
-                part = slice(start, min(start + batch_size, count))
-                scores, slopes = run(variants(number, part), own)
+        for start in range(0, count, batch_size):
+            part = slice(start, min(start + batch_size, count))
+            variants_of = variants(part)
+            for number in range(len(images)):
+                own = slice(number, number + 1)
+                scores, slopes = run(variants_of(number), own)
                 check_finite("the target", scores, "variants of an image")
                 check_finite(
                     "the gradient of the target", slopes, "such variants"

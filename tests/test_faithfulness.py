@@ -350,3 +350,55 @@ def test_pairs_must_fit(measure):
             measure(maps, others)
     with pytest.raises(TypeError, match="others"):
         measure(maps, maps.astype(str))
+
+
+class Hidden(keras.Model):
+    """A subclassed model: its layers can't be seen from outside."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.convolution = layers.Conv2D(4, 3)
+
+    def call(self, x):
+        return self.convolution(x)
+
+
+def test_what_can_not_be_seen_through_is_randomised_as_a_whole():
+    model = keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            Hidden(name="backbone"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, name="end"),
+        ]
+    )
+    before = weights_of(model)
+    seen = randomised_maps(model, weights_of, cascading=False)
+    assert list(seen) == ["end", "backbone"]
+    changed = [p for p in before if (before[p] != seen["backbone"][p]).any()]
+    assert len(changed) == 1 and changed[0].endswith("kernel")
+
+
+def test_numbers_stay_and_constant_kernels_do_not_vanish():
+    scale = layers.Normalization(name="scale")
+    scale.adapt(np.random.default_rng(0).normal(3, 2, (5, *SHAPE)))
+    ones = layers.DepthwiseConv2D(2, depthwise_initializer="ones", name="one")
+    model = keras.Sequential([keras.Input(SHAPE), scale, ones])
+    before = [w.numpy() for w in model.weights]
+    seen = randomised_maps(model, lambda m: [w.numpy() for w in m.weights])
+    for old, new in zip(before, seen["scale"]):
+        assert old.shape == new.shape
+        if not old.ndim:
+            assert old == new
+    kernel = seen["one"][-2]
+    assert kernel.ndim == 4 and 0.1 < np.abs(kernel).mean() < 2
+    for old, new in zip(before, model.weights):
+        np.testing.assert_array_equal(old, new.numpy())
+
+
+def test_layers_and_methods_of_the_wrong_kind_are_named():
+    model = nested_net()
+    with pytest.raises(ValueError, match="layers must be a list of names"):
+        randomised_maps(model, weights_of, model.layers[-1:])
+    with pytest.raises(TypeError, match="method must be a function"):
+        randomised_maps(model, None)

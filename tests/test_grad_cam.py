@@ -514,9 +514,13 @@ def test_bad_arguments(change, error, message):
 
 def test_a_model_without_a_map():
     model = block(layers.Flatten(), layers.Dense(4))
-    with pytest.raises(ValueError, match="layer must be named: no layer"):
+    with pytest.raises(
+        ValueError, match="layer must be named: after the first"
+    ):
         last_map(model)
-    with pytest.raises(ValueError, match="layer must be named: no layer"):
+    with pytest.raises(
+        ValueError, match="layer must be named: after the first"
+    ):
         grad_cam(model, some_images(1, (8, 8, 3)), class_score(0))
 
 
@@ -524,7 +528,9 @@ def test_a_map_that_looks_like_classes_can_be_named():
     keras.utils.set_random_seed(0)
     model = block(conv("four", 4), layers.Flatten(), layers.Dense(4))
     images = some_images(2, (8, 8, 3))
-    with pytest.raises(ValueError, match="layer must be named: no layer"):
+    with pytest.raises(
+        ValueError, match="layer must be named: after the first"
+    ):
         grad_cam(model, images, class_score(0))
     found = grad_cam(model, images, class_score(0), "four")
     by_hand = brute_force(model, images, lambda y: y[:, 0], "four")
@@ -558,3 +564,32 @@ def test_a_layer_beside_the_way_to_the_outputs():
     images = some_images(1, (8, 8, 3))
     with pytest.raises(ValueError, match="smoothly on layer 'beside'"):
         grad_cam(model, images, lambda y: y[0][:, 0], "beside")
+
+
+def test_a_turned_map_is_passed_over():
+    x = keras.Input((8, 8, 3))
+    y = layers.Conv2D(4, 3, activation="relu", name="conv")(x)
+    y = layers.Permute((3, 1, 2), name="channels_first")(y)
+    model = keras.Model(x, layers.Dense(3)(layers.Flatten()(y)))
+    assert last_map(model) == "conv"
+
+
+def test_pixels_are_no_feature_maps():
+    x = keras.Input((8, 8, 3))
+    y = layers.Flatten()(layers.Rescaling(1 / 255)(x))
+    model = keras.Model(x, layers.Dense(4)(y))
+    with pytest.raises(ValueError, match="layer must be named.*convolution"):
+        grad_cam(model, np.ones((1, 8, 8, 3)), class_score(0))
+
+
+def test_branches_that_go_past_the_last_map_must_be_chosen():
+    x = keras.Input((8, 8, 3))
+    ends = []
+    for name in ("left", "right"):
+        y = layers.Conv2D(4, 3, activation="relu", name=name)(x)
+        ends.append(layers.GlobalAveragePooling2D()(y))
+    model = keras.Model(x, layers.Dense(3)(layers.Concatenate()(ends)))
+    images = np.ones((1, 8, 8, 3))
+    with pytest.raises(ValueError, match="must be named.*'right'.*past it"):
+        grad_cam(model, images, class_score(0))
+    assert grad_cam(model, images, class_score(0), "left").layer == "left"

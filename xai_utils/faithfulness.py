@@ -24,7 +24,7 @@ from ._core.inputs import (
     check_whole_number,
     input_dtype,
 )
-from ._core.layers import find_layer, layer_names
+from ._core.layers import find_layer, is_open, layer_names
 from ._core.progress import bar
 from ._core.runner import runner
 from .targets import AnyTarget, as_target
@@ -150,8 +150,9 @@ def randomised_maps(
 
     Kernels are drawn anew, from a normal distribution around zero with the
     kernel's own standard deviation; vectors, such as biases and stored
-    statistics, are shuffled. So what the layer learnt is gone, and the size of
-    its weights stays. Afterwards the model has its own weights again, also if
+    statistics, are shuffled, which does nothing where all are equal. So what
+    the layer learnt is gone, and its weights vary as much as before.
+    Afterwards the model has its own weights again, also if
     the method fails; while this runs, it must not be used elsewhere.
 
     Args:
@@ -174,6 +175,11 @@ def randomised_maps(
         TypeError, ValueError: an argument is not as described here.
     """
     check_model(model)
+    if not callable(method):
+        raise TypeError(
+            "method must be a function of the model, such as lambda model: "
+            f"saliency(model, images, target); got {method!r}"
+        )
     groups = _groups(model, layers)
     check_whole_number("seed", seed, 0)
     before = {
@@ -201,10 +207,18 @@ def _groups(model, layers):
         layers = [
             name
             for name in reversed(layer_names(model))
-            if find_layer(model, name).weights
-            and not isinstance(find_layer(model, name), keras.Model)
+            if _has_own_weights(find_layer(model, name))
         ]
-    if isinstance(layers, str) or not len(layers):
+        if len(set(layers)) < len(layers):
+            raise ValueError(
+                "layers must be named: some of this model share a name, "
+                f"{layers}"
+            )
+    if (
+        isinstance(layers, str)
+        or not len(layers)
+        or any(isinstance(each, keras.Layer) for each in layers)
+    ):
         raise ValueError(
             "layers must be a list of names of layers with weights, the top "
             f"one first; got {layers!r}"
@@ -221,6 +235,12 @@ def _groups(model, layers):
     return groups
 
 
+def _has_own_weights(layer):
+    """Those of a model inside belong to its layers, if these can be seen."""
+    seen_through = isinstance(layer, keras.Model) and is_open(layer)
+    return bool(layer.weights) and not seen_through
+
+
 def _random(weights, seed):
     """Other weights of the same shapes and sizes.
 
@@ -229,12 +249,14 @@ def _random(weights, seed):
     Vectors hold variances, too, which must stay positive.
     """
     rng = np.random.default_rng(seed)
-    return [
-        rng.normal(0, w.std(), w.shape).astype(w.dtype)
-        if w.ndim > 1
-        else rng.permutation(w)
-        for w in weights
-    ]
+    others = []
+    for w in weights:
+        if w.ndim > 1:
+            size = w.std() or np.abs(w).mean()  # of a constant: its own
+            others.append(rng.normal(0, size, w.shape).astype(w.dtype))
+        else:
+            others.append(rng.permutation(w) if w.ndim else w)
+    return others
 
 
 def _restore(model, names, weights):
@@ -268,6 +290,8 @@ def rank_correlation(maps: ArrayLike, others: ArrayLike) -> np.ndarray:
 
 def structural_similarity(maps: ArrayLike, others: ArrayLike) -> np.ndarray:
     """SSIM of maps, pair by pair, each divided by its largest absolute value.
+
+    Meant for maps without signs: a map of one sign is very like its negative.
 
     Args:
         maps, others: numbers `(n, h, w)`, each side at least 7, finite.

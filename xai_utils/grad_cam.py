@@ -19,10 +19,12 @@ from ._core.progress import batches
 from ._core.runner import runner
 from .targets import AnyTarget, Target, as_target
 
-#: Layers whose output is no map of its own: a map made smaller, or the same.
+#: Layers whose output is no map of its own: a map made smaller, cut, turned,
+#: or the same.
 PASSED_OVER = (
     *(layers.MaxPooling2D, layers.AveragePooling2D),
-    *(layers.Dropout, layers.ZeroPadding2D),
+    *(layers.Dropout, layers.ZeroPadding2D, layers.Cropping2D),
+    *(layers.Permute, layers.Reshape),
 )
 
 
@@ -54,8 +56,9 @@ def grad_cam(
         layer: the name of a layer with output `(n, rows, columns, k)`; of one
             in a nested model its path, ``"base/conv3"``. None takes the last
             map before the model pools or flattens it: the last such output
-            that is larger than 1 × 1, does not come from pooling, and has
-            not one channel for each output of the model.
+            that comes from a convolution or what follows one, is larger than
+            1 × 1, does not come from pooling, and has not one channel for
+            each output of the model.
         batch_size: images a pass; memory grows with it.
 
     Returns:
@@ -68,10 +71,11 @@ def grad_cam(
     """
     images, target = check_images(model, images), as_target(target)
     check_batch_size(batch_size)
-    layer = last_map(model) if layer is None else layer
+    found = layer is None
+    layer = last_map(model) if found else layer
     find_layer(model, layer)
     both = [target, Target(tf.identity, layer=layer)]
-    run = runner(model, partial(_weighted_maps, layer), both, images)
+    run = runner(model, partial(_weighted_maps, layer, found), both, images)
     coarse = []
     for batch in batches(len(images), batch_size):
         scores, part = run(images[batch], batch)
@@ -108,16 +112,25 @@ def last_map(model: keras.Model) -> str:
             "build it as a functional or a Sequential model"
         )
     outputs = {output.shape[-1] for output in model.outputs}
-    for name in reversed(layer_names(model)):
+    names = layer_names(model)
+    while names and not _convolves(find_layer(model, names[0])):
+        names.pop(0)
+    for name in reversed(names):
         layer = find_layer(model, name)
         if isinstance(layer, PASSED_OVER):
             continue
         if _is_map(layer) and layer.output.shape[-1] not in outputs:
             return name
     raise ValueError(
-        "layer must be named: no layer of this model puts out a map "
-        "(n, rows, columns, k) with other channels than the model's outputs"
+        "layer must be named: after the first convolution of this model no "
+        "layer puts out a map (n, rows, columns, k), larger than 1 × 1, with "
+        "other channels than the model's outputs"
     )
+
+
+def _convolves(layer):
+    """Has it a kernel (rows, columns, …), or a layer in it?"""
+    return any(len(weight.shape) == 4 for weight in layer.weights)
 
 
 def _is_map(layer):
@@ -129,8 +142,12 @@ def _is_map(layer):
     return len(shape) == 4 and tuple(shape[1:3]) != (1, 1)
 
 
-def _weighted_maps(layer, read, targets, images):
-    """The step: the scores, and Σ α_k A_k of each image."""
+def _weighted_maps(layer, found, read, targets, images):
+    """The step: the scores, and Σ α_k A_k of each image.
+
+    `found`: the layer was not named, so all the target reads must go through
+    it.
+    """
     outputs = read(images)
     scores = targets[0](outputs)
     copy = outputs[layer]
@@ -143,5 +160,10 @@ def _weighted_maps(layer, read, targets, images):
     slopes = pull_back(
         *output_slopes(scores, outputs), A, f"layer {layer!r} (name another)"
     )
+    if found and tf.gradients(scores, images, stop_gradients=A)[0] is not None:
+        raise ValueError(
+            "layer must be named: the target reads the pixels through "
+            f"{layer!r}, the last map, and past it"
+        )
     alphas = tf.reduce_mean(slopes, axis=[1, 2], keepdims=True)
     return scores, tf.reduce_sum(alphas * tf.cast(A, alphas.dtype), axis=-1)

@@ -88,6 +88,11 @@ def ten_crops(
     images, target = check_images(model, images), as_target(target)
     height, width = images.shape[1:3]
     least, most = -(-max(height, width) // 2), min(height, width)
+    if least > most:
+        raise ValueError(
+            "images must be at most twice as long as wide, for ten square "
+            f"crops to cover them; got {height} × {width}"
+        )
     if not isinstance(side, (int, np.integer)) or not least <= side <= most:
         raise ValueError(
             f"side must be a whole number of pixels from {least} to {most}, "

@@ -74,7 +74,7 @@ def picture(axes: plt.Axes, image: ArrayLike, title: str = "") -> None:
         axes: where to draw.
         image: RGB `(h, w, 3)` of integers or floats in 0–255. Screens show
             whole levels: the fraction of a float is cut off. A float picture
-            that is all zero is black; one with nothing above 1 is taken for a
+            that is all zero is black; one with nothing above 2 is taken for a
             picture in 0–1, and refused.
         title: what the panel shows.
 
@@ -106,9 +106,13 @@ def _levels(image):
     if low < 0 or high > 255:
         raise ValueError(
             f"image must have pixels in 0–255; got {low} to {high}: "
-            "np.clip(image, 0, 255) where that is meant"
+            + (
+                "(127.5 * (image + 1)).astype(np.uint8)"
+                if low >= -1 and high <= 1
+                else "np.clip(image, 0, 255) where that is meant"
+            )
         )
-    if image.dtype.kind == "f" and 0 < high <= 1:
+    if image.dtype.kind == "f" and 0 < high <= 2:
         raise ValueError(
             f"image must have pixels in 0–255; got floats up to {high}. A "
             "picture in 0–1: (255 * image).astype(np.uint8). One in 0–255 "
@@ -236,7 +240,7 @@ def side_by_side(
             "maps must be a dict of maps by title, with at least one; got "
             f"{maps!r}"
         )
-    size = np.asarray(image).shape[:2]
+    size = _levels(image).shape[:2]
     for name, values in maps.items():
         if np.shape(values) != size:
             raise ValueError(

@@ -52,7 +52,7 @@ def find_layer(model, name):
     check_name(name)
     place = model
     for part in name.split("/"):
-        if isinstance(place, keras.Model) and not _is_open(place):
+        if isinstance(place, keras.Model) and not is_open(place):
             raise ValueError(
                 f"a subclassed model hides its layers, so that {name!r} can't "
                 "be found: build it as a functional or a Sequential model"
@@ -75,7 +75,7 @@ def check_name(name):
         raise TypeError(f"layer must be a layer's name; got {name!r}")
 
 
-def _is_open(model):
+def is_open(model):
     """Can its layers be seen? Those of a subclassed model can't."""
     return bool(getattr(model, "inputs", None))
 
@@ -87,6 +87,6 @@ def layer_names(model, above=""):
         if isinstance(layer, keras.layers.InputLayer):
             continue
         names.append(above + layer.name)
-        if isinstance(layer, keras.Model) and _is_open(layer):
+        if isinstance(layer, keras.Model) and is_open(layer):
             names += layer_names(layer, f"{above}{layer.name}/")
     return names

@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from skimage.transform import resize
 
 from ._core.backward import check_finite, output_slopes, pull_back
 from ._core.inputs import check_batch_size, check_images, check_model
@@ -31,7 +30,7 @@ PASSED_OVER = (
 class GradCam(NamedTuple):
     """What `grad_cam` found."""
 
-    heatmap: np.ndarray  # (n, h, w): max(0, coarse), enlarged to the image
+    heatmap: np.ndarray  # (n, h, w): max(0, coarse), enlarged; float32
     coarse: np.ndarray  # (n, rows, columns): Σ α_k A_k, signed, as computed
     layer: str  # whose feature maps these are
 
@@ -84,12 +83,10 @@ def grad_cam(
         coarse.append(part)
     coarse = np.concatenate(coarse)
     size = images.shape[1:3]
-    heatmap = np.stack(
-        [
-            resize(np.maximum(each, 0), size, order=1, mode="edge")
-            for each in coarse
-        ]
-    )
+    # Where a map is flat, at the edges, this resize keeps it exactly flat: so
+    # the place of the maximum does not depend on rounding.
+    heatmap = tf.image.resize(np.maximum(coarse, 0)[..., None], size)
+    heatmap = heatmap.numpy()[..., 0]
     return GradCam(heatmap, coarse, layer)
 
 

@@ -297,12 +297,12 @@ def test_captum(rule):
 
 
 def test_complete_on_stickers():
-    """Fifty steps from grey: 1 % on at least 95 of 100 pictures."""
+    """Fifty steps from grey: 1 % on at least 38 of 40 pictures."""
     images, labels, _ = stickers.make(300, seed=11)
     found = integrated_gradients(
         networks.stickers_net(),
-        images[:100],
-        class_score(labels[:100]),
+        images[:40],
+        class_score(labels[:40]),
         127,
         batch_size=25,
     )
@@ -310,7 +310,7 @@ def test_complete_on_stickers():
     difference = found.scores - found.baseline_scores
     total = found.attributions.sum(axis=(1, 2, 3), dtype=np.float64)
     np.testing.assert_allclose(found.gap, total - difference, atol=1e-3)
-    assert (abs(found.gap) <= 0.01 * abs(difference)).sum() >= 95
+    assert (abs(found.gap) <= 0.01 * abs(difference)).sum() >= 38
 
 
 def test_batches_and_other_images_change_nothing():

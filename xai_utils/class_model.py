@@ -14,6 +14,7 @@ from ._core.inputs import (
     check_batch_size,
     check_images,
     check_model,
+    check_whole_number,
     input_dtype,
 )
 from ._core.progress import bar
@@ -155,9 +156,5 @@ def _check_numbers(l2, steps, rate, jitter, blur):
             or (above_0 and value == 0)
         ):
             raise ValueError(f"{name} must be {want}; got {value!r}")
-    for name, value, least in (("steps", steps, 1), ("jitter", jitter, 0)):
-        if not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(
-                f"{name} must be a whole number, at least "
-                f"{least}; got {value!r}"
-            )
+    check_whole_number("steps", steps, 1)
+    check_whole_number("jitter", jitter, 0)

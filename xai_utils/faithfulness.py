@@ -152,8 +152,8 @@ def randomised_maps(
     kernel's own standard deviation; vectors, such as biases and stored
     statistics, are shuffled, which does nothing where all are equal. So what
     the layer learnt is gone, and its weights vary as much as before.
-    Afterwards the model has its own weights again, also if
-    the method fails; while this runs, it must not be used elsewhere.
+    Afterwards the model has its own weights again, also if the method fails;
+    while this runs, it must not be used elsewhere.
 
     Args:
         model: a functional or Sequential keras.Model, built.

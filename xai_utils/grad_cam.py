@@ -11,11 +11,9 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from ._core.backward import check_finite, output_slopes, pull_back
-from ._core.inputs import check_batch_size, check_images, check_model
+from ._core.backward import explain, output_slopes, pull_back
+from ._core.inputs import check_images, check_model
 from ._core.layers import find_layer, layer_names
-from ._core.progress import batches
-from ._core.runner import runner
 from .targets import AnyTarget, Target, as_target
 
 #: Layers whose output is no map of its own: a map made smaller, cut, turned,
@@ -69,23 +67,17 @@ def grad_cam(
         output is no map.
     """
     images, target = check_images(model, images), as_target(target)
-    check_batch_size(batch_size)
     found = layer is None
     layer = last_map(model) if found else layer
     find_layer(model, layer)
-    both = [target, Target(tf.identity, layer=layer)]
-    run = runner(model, partial(_weighted_maps, layer, found), both, images)
-    coarse = []
-    for batch in batches(len(images), batch_size):
-        scores, part = run(images[batch], batch)
-        check_finite("the target", scores)
-        check_finite("the gradient of the target", part)
-        coarse.append(part)
-    coarse = np.concatenate(coarse)
-    size = images.shape[1:3]
+    step = partial(_weighted_maps, layer, found)
+    reading = Target(tf.identity, layer=layer)
+    coarse = explain(model, images, target, batch_size, step, reading)
     # Where a map is flat, at the edges, this resize keeps it exactly flat: so
     # the place of the maximum does not depend on rounding.
-    heatmap = tf.image.resize(np.maximum(coarse, 0)[..., None], size)
+    heatmap = tf.image.resize(
+        np.maximum(coarse, 0)[..., None], images.shape[1:3]
+    )
     heatmap = heatmap.numpy()[..., 0]
     return GradCam(heatmap, coarse, layer)
 

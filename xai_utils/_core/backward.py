@@ -16,17 +16,18 @@ from .progress import bar, batches
 from .runner import runner
 
 
-def explain(model, images, target, batch_size, step):
+def explain(model, images, target, batch_size, step, *others):
     """Run a step that returns the score and a map of each image.
 
-    Arguments as for `gradients.gradient`; `step` as for `runner`.
+    Arguments as for `gradients.gradient`; `step` as for `runner`, which gets
+    the targets `target` and `others`.
 
     Returns:
         The maps, `(n, …)`, finite.
     """
     images = check_images(model, images)
     check_batch_size(batch_size)
-    run = runner(model, step, [target], images)
+    run = runner(model, step, [target, *others], images)
     collected = None
     for batch in batches(len(images), batch_size):
         scores, part = run(images[batch], batch)

@@ -29,6 +29,8 @@ ALLOWED = {
     "training": {"networks", "data", "_core"},
     **dict.fromkeys(METHODS, {"targets", "_core"}),
     "smoothgrad": {"gradients", "targets", "_core"},
+    "occlusion": {"reuse", "targets", "_core"},
+    "reuse": {"_core"},
     **dict.fromkeys(
         ("evaluation", "exercises", "localisation", "plots", "__init__"), set()
     ),

@@ -182,6 +182,7 @@ def test_one_pass_runs_the_model_once_a_position():
         fill=0,
         also={"label": targets.predicted_class},
         batch_size=8,
+        reuse=False,
     )
     assert sum(seen) == 3 * 5 + 1 and max(seen) <= 8
 

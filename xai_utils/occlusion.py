@@ -12,8 +12,10 @@ from ._core.backward import check_finite
 from ._core.fills import filler
 from ._core.forward import forward
 from ._core.inputs import check_batch_size, check_image, input_dtype
-from ._core.progress import batches
+from ._core.progress import bar, batches
 from ._core.runner import runner
+from .reuse import plan as plan_reuse
+from .reuse import scores as reused_scores
 from .targets import AnyTarget, as_target
 
 
@@ -25,6 +27,7 @@ class OcclusionMap(NamedTuple):
     scores: np.ndarray  # (rows, columns): the target under each occluder
     heatmap: np.ndarray  # (h, w): mean drop of the patches over a pixel
     also: dict  # name -> (rows, columns), what `also` asked for
+    method: str  # how: "full passes", or "reuse" and what of
 
 
 def occlusion(
@@ -37,6 +40,7 @@ def occlusion(
     fill="mean",
     also: dict[str, AnyTarget] | None = None,
     batch_size: int = 16,
+    reuse: bool | None = None,
 ) -> OcclusionMap:
     """Slide a square occluder over an image and record the target.
 
@@ -56,6 +60,10 @@ def occlusion(
             blurred by a Gaussian of sigma = patch / 2).
         also: dict name -> target: more to record in the same pass.
         batch_size: occluded images a pass; memory grows with it only.
+        reuse: recompute only what an occluder changes, see `reuse`: the same
+            scores up to the last bits, for less. None: where that pays; True:
+            always; False: never, each occluded image goes through the whole
+            model.
 
     Returns:
         OcclusionMap. Its heat map is `baseline − score`, averaged over the
@@ -77,15 +85,42 @@ def occlusion(
     run = runner(model, forward, targets, image[None])
     clean = np.stack(run(image[None]))
     check_finite("a target on the clean image", clean.T)
+    plan, method = _choose(run, positions, patch, batch_size, reuse)
     values = np.empty((len(targets), len(corners)))
-    for batch in batches(len(corners), batch_size):
-        values[:, batch] = run(_cover(image, corners[batch], patch, covered))
+    if plan is None:
+        for batch in batches(len(corners), batch_size):
+            values[:, batch] = run(
+                _cover(image, corners[batch], patch, covered)
+            )
+    else:
+        with bar(len(corners)) as progress:
+            for some, results in reused_scores(
+                plan, run, image, positions, covered
+            ):
+                values[:, some] = results
+                progress.update(len(some))
     check_finite("a target on the occluded image", values.T, "positions")
     scores, *others = values.reshape(-1, *positions.shape[:2])
     baseline = float(clean[0, 0])
     heatmap = _average(baseline - scores, positions, patch, image.shape)
     also = dict(zip(also, others))
-    return OcclusionMap(positions, baseline, scores, heatmap, also)
+    return OcclusionMap(positions, baseline, scores, heatmap, also, method)
+
+
+def _choose(run, positions, patch, batch_size, reuse):
+    """A plan for reuse, or None, and the method's name."""
+    if reuse is not None and not isinstance(reuse, (bool, np.bool_)):
+        raise ValueError(f"reuse must be True, False or None; got {reuse!r}")
+    if reuse is None or reuse:
+        plan = plan_reuse(run, positions, patch, batch_size)
+        if reuse and not plan.cut:
+            raise ValueError(
+                "reuse=True needs a model in which an occluder changes little "
+                f"at first, but {plan.changes.stop} may change everywhere"
+            )
+        if reuse or plan.pays:
+            return plan, plan.method
+    return None, "full passes"
 
 
 def _cover(image, corners, patch, covered):

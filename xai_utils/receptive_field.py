@@ -11,19 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from ._core.backward import output_slopes
-from ._core.graph import LINEAR, between, where
+from ._core.graph import ELEMENTWISE, LINEAR, between, where
 from ._core.inputs import check_model, input_dtype
 from ._core.layers import find_layer
 from ._core.runner import runner
 from .targets import Target
-
-#: Operations of which an element reads the same place of each input.
-ELEMENTWISE = (
-    *("Abs", "Elu", "Erf", "Erfc", "Exp", "LeakyRelu", "Log", "Maximum"),
-    *("Minimum", "Mul", "Neg", "Pow", "RealDiv", "Relu", "Relu6", "Rsqrt"),
-    *("Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Square"),
-    *("SquaredDifference", "Sub", "Tanh"),
-)
 
 
 def receptive_field(

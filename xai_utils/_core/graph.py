@@ -22,6 +22,13 @@ LINEAR_IN_ONE = {
     *("Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative", "MatMul"),
     *("BatchMatMulV2", "Einsum", "Mul", "RealDiv"),
 }
+#: Operations of which an element reads the same place of each input.
+ELEMENTWISE = (
+    *("Abs", "Elu", "Erf", "Erfc", "Exp", "LeakyRelu", "Log", "Maximum"),
+    *("Minimum", "Mul", "Neg", "Pow", "RealDiv", "Relu", "Relu6", "Rsqrt"),
+    *("Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Square"),
+    *("SquaredDifference", "Sub", "Tanh"),
+)
 #: What else may stand in a function that the graph calls.
 IN_FUNCTIONS = {
     *("Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative"),
@@ -40,10 +47,19 @@ def dtypes(graph):
 
 def between(pixels, tensors):
     """The operations through which tensors depend on the pixels, in order."""
-    dependent = {pixels.op}
-    operations = pixels.graph.get_operations()  # inputs before what reads them
+    return path([pixels], tensors, sizes=False)
+
+
+def path(sources, tensors, sizes):
+    """The operations through which tensors depend on the sources, in order.
+
+    With `sizes` those, too, that depend on the size of a source only.
+    """
+    starts = {source.op for source in sources}
+    dependent = set(starts)
+    operations = sources[0].graph.get_operations()  # what is read comes first
     for operation in operations:
-        if operation.type not in SIZES and any(
+        if (sizes or operation.type not in SIZES) and any(
             tensor.op in dependent for tensor in operation.inputs
         ):
             dependent.add(operation)
@@ -53,7 +69,7 @@ def between(pixels, tensors):
         if operation in dependent and operation not in needed:
             needed.add(operation)
             waiting += [tensor.op for tensor in operation.inputs]
-    return [op for op in operations if op in needed and op is not pixels.op]
+    return [op for op in operations if op in needed and op not in starts]
 
 
 def is_linear(operation, dependent):
@@ -92,3 +108,10 @@ def where(operation):
     *scopes, _ = operation.name.split("/")
     path = "/".join(re.sub(r"_\d+$", "", scope) for scope in scopes[1:])
     return f"layer {path!r} ({operation.type})" if path else operation.type
+
+
+def same_padding(length, kernel, stride):
+    """What TensorFlow's padding "same" adds before and after."""
+    missing = (-(-length // stride) - 1) * stride + kernel - length
+    missing = max(missing, 0)
+    return missing // 2, missing - missing // 2

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from .fingerprint import fingerprint
+from .folding import fold
 from .inputs import input_dtype
 from .layers import recording
 
@@ -30,12 +31,42 @@ if keras.backend.backend() != "tensorflow":
 KEPT = 32
 
 
-class _Compiled(NamedTuple):
+class Compiled(NamedTuple):
+    """A traced step."""
+
     call: Callable  # images, the targets' arguments -> results, met, values
     messages: list  # of the demands, in their order; filled by the trace
+    derived: dict  # what others made of it, to be kept as long
 
 
-_kept = weakref.WeakKeyDictionary()  # model -> {fingerprint: _Compiled}
+class Runner(NamedTuple):
+    """A step, to be called with `(images, part=slice(None))`.
+
+    `part` says which of the targets' classes or truths belong to these
+    images.
+    """
+
+    compiled: Compiled
+    arguments: list  # arrays of the targets, with an entry for each image
+    dtype: np.dtype  # of the images
+
+    def __call__(self, images, part=slice(None)):
+        tensors = [tf.constant(np.asarray(images, self.dtype))]
+        for argument in self.arguments:
+            tensors.append(tf.constant(spread(argument[part], len(images))))
+        return self.arrays(self.compiled.call(*tensors))
+
+    def arrays(self, returned):
+        """The step's results as arrays, if all demands are met."""
+        results, met, values = returned
+        for number in np.flatnonzero(~met.numpy()):
+            largest = np.max(values[number])
+            message = self.compiled.messages[number]
+            raise ValueError(message.format(largest))
+        return tf.nest.map_structure(lambda tensor: tensor.numpy(), results)
+
+
+_kept = weakref.WeakKeyDictionary()  # model -> {fingerprint: Compiled}
 _lock = threading.RLock()  # for `_kept`, and while a model is traced
 # A target makes its demands while it is traced, and returns only scores: what
 # it wants to be checked after each batch is left here until the trace ends.
@@ -56,28 +87,14 @@ def runner(model, step, targets, images):
         images: an array; of its shape all but the first axis counts.
 
     Returns:
-        A function `(images, part=slice(None))` -> the step's results as
-        arrays. `part` says which of a target's classes or truths belong to
-        these images.
+        `Runner`.
     """
     arguments = [np.asarray(a) for t in targets for a in t.arguments]
     arguments = [spread(a, len(images)) for a in arguments]
     dtype = input_dtype(model)
     arrays = [(images.shape[1:], dtype.name)]
     arrays += [(a.shape[1:], a.dtype.name) for a in arguments]
-    compiled = _find(model, step, targets, arrays)
-
-    def run(images, part=slice(None)):
-        tensors = [tf.constant(np.asarray(images, dtype))]
-        for argument in arguments:
-            tensors.append(tf.constant(spread(argument[part], len(images))))
-        results, met, values = compiled.call(*tensors)
-        for number in np.flatnonzero(~met.numpy()):
-            largest = np.max(values[number])
-            raise ValueError(compiled.messages[number].format(largest))
-        return tf.nest.map_structure(lambda tensor: tensor.numpy(), results)
-
-    return run
+    return Runner(_find(model, step, targets, arrays), arguments, dtype)
 
 
 def spread(argument, n):
@@ -146,7 +163,7 @@ def _compile(model, step, targets, arrays):
     signature = [tf.TensorSpec((None, *s), dtype) for s, dtype in arrays]
     function = tf.function(traced, input_signature=signature, autograph=False)
     try:
-        return _Compiled(function.get_concrete_function(), messages)
+        return Compiled(function.get_concrete_function(), messages, {})
     finally:
         _demands.clear()
 
@@ -162,7 +179,7 @@ def _read(model, layers, images):
                 f"layer {name!r} takes no part in what the model puts out"
             )
         outputs[name] = made[-1]
-    return tf.nest.map_structure(_in_full, outputs)
+    return fold(images, tf.nest.map_structure(_in_full, outputs))
 
 
 def _in_full(tensor):

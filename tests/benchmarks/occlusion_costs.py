@@ -1,0 +1,213 @@
+"""What occlusion costs, in full passes: the table of notebook 12.
+
+``python tests/benchmarks/occlusion_costs.py`` writes
+``xai_utils/results/occlusion_costs.csv``: 15 minutes on two idle cores. Every
+ratio is taken within one run, of medians of rounds in which all ways take
+turns. The unit is the time of the same occluded pictures in batches through
+the compiled Keras model, at its best batch size. MobileNet needs its weights,
+the others none.
+"""
+
+import platform
+import statistics
+import time
+from functools import partial
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from keras import layers
+
+from xai_utils import networks, reuse
+from xai_utils._core.changes import spans
+from xai_utils._core.forward import forward
+from xai_utils._core.planning import work_on_map
+from xai_utils._core.runner import runner
+from xai_utils._core.windows import operations_of
+from xai_utils.comparison import RESULTS
+from xai_utils.gradients import gradient
+from xai_utils.occlusion import occlusion
+from xai_utils.targets import as_target, class_score
+
+#: Full passes are timed on so many pictures; they cost the same, all of them.
+SAMPLE = 64
+ROUNDS = 5
+
+
+def application(name, size):
+    """An architecture of Keras, with random weights."""
+    pixels = keras.Input((size, size, 3))
+    build = getattr(keras.applications, name)
+    scaled = layers.Rescaling(1 / 127.5, offset=-1)(pixels)
+    return build(weights=None, input_tensor=scaled, classifier_activation=None)
+
+
+#: Network, how to build it, [(patch, stride)].
+CASES = [
+    ("stickers_net", networks.stickers_net, [(12, 4), (16, 4), (24, 8)]),
+    ("silhouettes_net", networks.silhouettes_net, [(16, 4)]),
+    (
+        "SqueezeNet",
+        networks.photos_net,
+        [(32, 8), (16, 4), (16, 16), (32, 16), (64, 16), (112, 16)],
+    ),
+    (
+        "MobileNet",
+        partial(networks.photos_net, "MobileNet"),
+        [(32, 8), (16, 4)],
+    ),
+    ("VGG16", partial(application, "VGG16", 224), [(32, 8), (16, 4)]),
+    ("ResNet50", partial(application, "ResNet50", 224), [(32, 8)]),
+    ("DenseNet121", partial(application, "DenseNet121", 224), [(32, 8)]),
+    ("EfficientNetB0", partial(application, "EfficientNetB0", 224), [(32, 8)]),
+]
+
+
+def processor():
+    """Its name, and that of what computes on it."""
+    name = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text().splitlines()
+        names = [li.split(": ")[1] for li in lines if "model name" in li]
+        name = f"{len(names)} cores of {names[0]}"
+    return f"{name}, TensorFlow {tf.__version__}"
+
+
+def seconds(function):
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def take_turns(ways):
+    """Median seconds of each: dict name -> function, and after one round to
+    warm up."""
+    for function in ways.values():
+        function()
+    times = [
+        {name: seconds(function) for name, function in ways.items()}
+        for _ in range(ROUNDS)
+    ]
+    return {
+        name: statistics.median(row[name] for row in times) for name in ways
+    }
+
+
+def compiled(model):
+    """The Keras model as it is, for batches of any size."""
+    return tf.function(
+        lambda images: model(images, training=False),
+        input_signature=[tf.TensorSpec((None, *model.input_shape[1:]))],
+    )
+
+
+def in_batches(function, images, size):
+    for start in range(0, len(images), size):
+        function(tf.constant(images[start : start + size])).numpy()
+
+
+def one_by_one(model, images):
+    for image in images:
+        model.predict(image[None], verbose=0)
+
+
+def share(run, positions, patch):
+    """Multiply-adds of exact windows over those of whole maps."""
+    plan = reuse.plan(run, positions, patch, 16)
+    found = []
+    for axis, starts in enumerate((positions[:, 0, 0], positions[0, :, 1])):
+        low, high = spans(plan.changes.places, axis, starts, starts + patch)
+        found.append((high - low).mean(axis=1))
+    area = found[0] * found[1]
+    windows = total = 0
+    counted = {step.operation: step.place for step in plan.changes.steps}
+    for operation in operations_of(run.compiled.call):
+        if operation.type not in ("Conv2D", "DepthwiseConv2dNative", "MatMul"):
+            continue
+        whole = work_on_map(operation)
+        total += whole
+        place = counted.get(operation)
+        if place is None:
+            windows += whole
+        else:
+            sides = plan.changes.places[place].shape
+            windows += whole * area[place] / np.prod(sides)
+    return windows / total
+
+
+def measure(name, model, patch, stride):
+    """Rows of the table, one for each way."""
+    height, width, _ = model.input_shape[1:]
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, model.input_shape[1:]).astype(np.float32)
+    target = class_score(0)
+    if name == "silhouettes_net":
+        target = as_target(lambda outputs: outputs[:, 0])
+    explain = partial(
+        occlusion, model, image, target, patch=patch, stride=stride, fill=127
+    )
+    found = explain(reuse=True)
+    count = found.scores.size
+    some = np.repeat(image[None], SAMPLE, axis=0)
+    function = compiled(model)
+    ways = {
+        f"batches of {size}": partial(in_batches, function, some, size)
+        for size in (1, 4, 8, 16, 32, 64)
+    }
+    ways["one predict a position"] = partial(one_by_one, model, some[:8])
+    times = take_turns(ways)
+    each = {way: taken / SAMPLE for way, taken in times.items()}
+    each["one predict a position"] *= SAMPLE / 8
+    best = min((v, k) for k, v in each.items() if k.startswith("batches"))[1]
+    unit = int(best.split()[-1])
+    helpers = {
+        best: partial(in_batches, function, some, unit),
+        "reuse": partial(explain, reuse=True),
+    }
+    if count * each[best] < 20:
+        helpers["full passes"] = partial(explain, reuse=False)
+    if name != "EfficientNetB0":
+        helpers["first order"] = lambda: gradient(model, image[None], target)
+    again = take_turns(helpers)
+    bare = again.pop(best) / SAMPLE
+    each = {way: value / each[best] for way, value in each.items()}
+    each |= {way: taken / count / bare for way, taken in again.items()}
+    run = runner(model, forward, [as_target(target)], image[None])
+    windows = share(run, found.positions, patch)
+    chosen = explain().method if count * bare < 20 else ""
+    for way, ratio in each.items():
+        print(f"{name} {patch}/{stride} {way}: {ratio:.3f}", flush=True)
+        yield {
+            "network": name,
+            "size": height,
+            "patch": patch,
+            "stride": stride,
+            "positions": count,
+            "way": way,
+            "ratio": round(float(ratio), 4),
+            "multiply-adds": round(float(windows), 4)
+            if way == "reuse"
+            else "",
+            "method": found.method if way == "reuse" else "",
+            "chosen": chosen if way == "reuse" else "",
+            "milliseconds a pass": round(bare * 1e3, 3),
+        }
+
+
+def main():
+    rows = [
+        row
+        for name, build, settings in CASES
+        for patch, stride in settings
+        for row in measure(name, build(), patch, stride)
+    ]
+    table = pd.DataFrame(rows)
+    table["machine"] = processor()
+    table.to_csv(RESULTS / "occlusion_costs.csv", index=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -267,28 +267,36 @@ class _Emission:
         return values
 
     def _total(self, operation, window):
-        """Of the clean map, plus what changed in the windows."""
-        total = self.ask(Known(operation.outputs[0].name))
-        clean = self._gathered(window._replace(values=None), window.place)
-        change = tf.reduce_sum(
-            window.values - clean, axis=(1, 2), keepdims=total.shape.rank == 4
+        """The sum or mean of a map: of its clean pixels outside the window,
+        and of the window's. (The clean total, less what was in the window,
+        would cancel where the window held nearly all of it.)"""
+        _, height, width, channels = window.clean.shape
+        reading = Reading((height, width), window.place, None)
+        clean = self.ask(Known(window.clean.name))
+        outside = tf.cast(self.read(reading) < height * width, clean.dtype)
+        total = tf.reduce_sum(window.values, axis=(1, 2)) + tf.matmul(
+            tf.reshape(outside, (-1, height * width)),
+            tf.reshape(clean, (-1, channels)),
         )
         if operation.type == "Mean":
-            _, height, width, _ = window.clean.shape
-            change /= height * width
-        return total + change
+            total /= height * width
+        if operation.outputs[0].shape.rank == 4:
+            total = total[:, None, None, :]
+        return total
 
     def _gathered(self, window, target, place=None, border=0.0):
-        """What a place reads of a map with changed windows, or without."""
-        changed = window.values is not None
+        """What a place reads of a map with changed windows."""
         shape = tuple(window.clean.shape[1:3])
-        source = window.place if changed else None
-        reading = Reading(shape, source, target, place)
+        reading = Reading(shape, window.place, target, place)
         clean = self.ask(Known(window.clean.name, reading.padding, border))
-        pixels = tf.reshape(clean, (-1, clean.shape[-1]))
-        if changed:
-            theirs = tf.reshape(window.values, (-1, clean.shape[-1]))
-            pixels = tf.concat([pixels, theirs], axis=0)
+        channels = clean.shape[-1]
+        pixels = tf.concat(
+            [
+                tf.reshape(clean, (-1, channels)),
+                tf.reshape(window.values, (-1, channels)),
+            ],
+            axis=0,
+        )
         return tf.gather(pixels, self.read(reading))
 
 

@@ -111,7 +111,8 @@ def _kind(operation, read, others, at):
             return None if values[[0, 3]].any() else "pad"
         axes = sorted(np.ravel(values) % 4)
         if type_ in TOTALS:
-            return "total" if axes == [1, 2] else None
+            exact = output.dtype in (tf.float32, tf.float64)
+            return "total" if exact and axes == [1, 2] else None
         return "pointwise" if axes == [3] and len(others) == 1 else None
     same = all(tensor.shape[1:3] == output.shape[1:3] for tensor in read)
     uniform = all(

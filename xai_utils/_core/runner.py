@@ -150,6 +150,9 @@ def _compile(model, step, targets, arrays):
     messages = []
 
     def traced(images, *arguments):
+        # TensorFlow may trace twice, and only the last graph counts.
+        _demands.clear()
+        messages.clear()
         arguments, functions = list(arguments), []
         for target in targets:
             own = [arguments.pop(0) for _ in target.arguments]

@@ -10,6 +10,8 @@ import pytest
 
 from xai_utils import networks
 from xai_utils.data import photos
+from xai_utils.occlusion import occlusion
+from xai_utils.targets import class_probability, class_score
 
 pytestmark = pytest.mark.keras_weights
 
@@ -51,3 +53,26 @@ def test_the_shipped_class_names_are_keras_s(mobilenet):
     theirs = [top[0][1] for top in decode(np.eye(1000), top=1)]
     ours = [name.replace(" ", "_") for name in networks.labels(mobilenet)]
     assert ours == theirs
+
+
+def test_reuse_equals_full_passes(mobilenet):
+    """To 1e-4 of the range of each target, and what float32 does to it."""
+    image = photos.sample("chelsea", 224)
+    exact = networks.photos_net("MobileNet", dtype="float64")
+    found = []
+    for model, reuse in (
+        (exact, False),
+        (exact, True),
+        (mobilenet, False),
+        (mobilenet, True),
+    ):
+        asked = {"patch": 48, "stride": 40, "fill": "blur", "reuse": reuse}
+        also = {"p": class_probability(285)}
+        result = occlusion(model, image, class_score(285), **asked, also=also)
+        assert result.method.startswith("reuse" if reuse else "full")
+        found.append(np.stack([result.scores, result.also["p"]]))
+    expected, reused, single, reused_single = found
+    size = np.ptp(expected, axis=(1, 2), keepdims=True)
+    assert (abs(reused - expected) <= 1e-9 * size).all()
+    noise = abs(single - expected).max(axis=(1, 2), keepdims=True)
+    assert (abs(reused_single - single) <= 1e-4 * size + 4 * noise).all()

@@ -34,8 +34,16 @@ from xai_utils.occlusion import occlusion
 from xai_utils.targets import class_score
 model = networks.photos_net(weights=None)
 image = np.random.default_rng(0).integers(0, 256, (224, 224, 3))
-patch, stride = map(int, sys.argv[1:])
-found = occlusion(model, image, class_score(0), patch=patch, stride=stride)
+patch, stride, batch, reuse = map(int, sys.argv[1:])
+found = occlusion(
+    model,
+    image,
+    class_score(0),
+    patch=patch,
+    stride=stride,
+    batch_size=batch,
+    reuse=bool(reuse),
+)
 peak, = (line for line in open("/proc/self/status") if "VmHWM" in line)
 print(found.scores.size, peak.split()[1])
 """
@@ -104,6 +112,10 @@ def test_occlusion_over_bare_forward_passes(model, photographs):
 
 @pytest.fixture(scope="module")
 def tape(model):
+    return bare_tape(model)
+
+
+def bare_tape(model):
     """The gradient of one class, compiled, and nothing else."""
 
     @tf.function(input_signature=[tf.TensorSpec((None, 224, 224, 3))])
@@ -167,6 +179,30 @@ def test_fifty_gradients_over_a_bare_tape(
     assert report(f"{method} 50, 8 images", ours, plain) <= 1.05
 
 
+FOLDED = {
+    "gradient": lambda model, images, target: gradient(
+        model, images, target, batch_size=16
+    ),
+    **METHODS,
+}
+
+
+@pytest.mark.parametrize("method", FOLDED)
+def test_folded_gradients_over_a_bare_tape(method, photographs):
+    """MobileNet, whose batch normalisation is folded into convolutions."""
+    mobilenet = networks.photos_net("MobileNet", weights=None)
+    tape, target = bare_tape(mobilenet), class_score(3)
+    count = 64 if method == "gradient" else 8
+    images = photographs[:count]
+    passed = photographs[: count if method == "gradient" else count * 50]
+    plain, ours = take_turns(
+        lambda: passes(tape, passed, 16),
+        lambda: FOLDED[method](mobilenet, images, target),
+        rounds=5,
+    )
+    assert report(f"{method}, MobileNet", ours, plain) <= 0.85
+
+
 def test_grad_cam_over_bare_forward_and_backward(model, photographs, tape):
     images = photographs[:16]
     plain, ours = take_turns(
@@ -214,20 +250,33 @@ def test_hundredth_image_and_new_classes(model, photographs):
     assert report("saliency, images 91-100 over 1-10", late, early) <= 1.25
 
 
-def test_memory_does_not_grow_with_the_positions():
-    peaks = []
-    for patch, stride, positions in ((26, 22, 100), (16, 4, 2809)):
-        done = subprocess.run(
-            [sys.executable, "-c", MEMORY, str(patch), str(stride)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        found, peak = map(int, done.stdout.split())
-        assert found == positions
-        peaks.append(peak / 1024)
-        print(f"\n{found} positions: peak {peak / 1024:.0f} MiB")
-    assert (
-        report("memory at 2,809 over 100 positions", peaks[1], peaks[0], "MiB")
-        <= 1.2
+def peak_memory(*numbers):
+    """Positions, and MiB, of occlusion in a process of its own: patch,
+    stride, batch size, whether windows are reused."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, *(str(int(n)) for n in numbers)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
+    found, peak = map(int, done.stdout.split())
+    print(f"\n{found} positions: peak {peak / 1024:.0f} MiB")
+    return found, peak / 1024
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+def test_memory_does_not_grow_with_the_positions(reuse):
+    few, less = peak_memory(26, 22, 16, reuse)
+    many, more = peak_memory(16, 4, 16, reuse)
+    assert (few, many) == (100, 2809)
+    what = f"memory at 2,809 over 100 positions, reuse={reuse}"
+    assert report(what, more, less, "MiB") <= 1.2
+
+
+def test_memory_of_reuse_over_full_passes():
+    """Full passes take as much for a hundred positions as for all."""
+    _, full = peak_memory(26, 22, 32, False)
+    many, reused = peak_memory(16, 4, 32, True)
+    assert many == 2809
+    what = "memory of reuse over full passes, batch 32"
+    assert report(what, reused, full, "MiB") <= 1.5

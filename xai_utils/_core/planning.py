@@ -75,7 +75,7 @@ def cheapest(
     if not changes.steps:
         return Plan(changes, 0, [], [], 0, 1.0, 0.0)
     count = positions[..., 0].size
-    total = sum(work_on_map(operation) for operation in operations_of(call))
+    total = sum(_work_on_map(operation) for operation in operations_of(call))
     found = []
     for rows, columns in product(
         _partitions(changes, 0, positions[:, 0, 0], patch),
@@ -152,7 +152,7 @@ def _work(operation):
     return float(each * (operation.outputs[0].shape[-1] or 1))
 
 
-def work_on_map(operation):
+def _work_on_map(operation):
     """The same for all pixels."""
     shape = operation.outputs[0].shape
     if shape.rank is None:

@@ -19,8 +19,6 @@ from xai_utils.occlusion import occlusion
 from xai_utils.receptive_field import receptive_field
 from xai_utils.targets import as_target, class_score, unit
 
-pytestmark = pytest.mark.quick
-
 SHAPE = (9, 11, 3)
 IMAGES = np.random.default_rng(1).normal(size=(2, *SHAPE))
 

@@ -59,11 +59,12 @@ def occlusion(
             ``"mean"`` (the image's mean colour) or ``"blur"`` (the image,
             blurred by a Gaussian of sigma = patch / 2).
         also: dict name -> target: more to record in the same pass.
-        batch_size: occluded images a pass; memory grows with it only.
-        reuse: recompute only what an occluder changes, see `reuse`: the same
-            scores up to the last bits, for less. None: where that pays; True:
-            always; False: never, each occluded image goes through the whole
-            model.
+        batch_size: occluded images a pass, or with reuse as many as take the
+            memory of these; memory grows with it only.
+        reuse: recompute only what an occluder changes, see `xai_utils.reuse`:
+            the same scores up to the last bits, for less. None: where it pays
+            for this one image; True: always, which is best for many images;
+            False: never, each goes through the whole model.
 
     Returns:
         OcclusionMap. Its heat map is `baseline − score`, averaged over the

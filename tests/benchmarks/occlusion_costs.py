@@ -2,15 +2,17 @@
 
 ``python tests/benchmarks/occlusion_costs.py`` writes
 ``xai_utils/results/occlusion_costs.csv``: a quarter of an hour on two idle
-cores. Every
-ratio is taken within one run, of medians of rounds in which all ways take
-turns. The unit is the time of the same occluded pictures in batches through
-the compiled Keras model, at its best batch size. MobileNet needs its weights,
-the others none.
+cores. With names of networks after it, it measures only these and keeps the
+rows of the others. Every ratio is taken within one run, of medians of rounds
+in which all ways take turns. The unit is the time of the same occluded
+pictures in batches through the compiled Keras model, at its best batch size.
+What is done once for a network, such as to compile, is not in the times.
+MobileNet needs its weights, the others none.
 """
 
 import platform
 import statistics
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -32,9 +34,9 @@ from xai_utils.occlusion import occlusion
 from xai_utils.targets import as_target, class_score
 
 #: Full passes are timed on so many pictures; they cost the same, all of them.
-SAMPLE = 64
-#: So often all ways take turns, those of the largest network less often.
-ROUNDS = {"VGG16": 3}
+SAMPLE = {"VGG16": 16, "ResNet50": 32, "DenseNet121": 32}
+#: So often all ways take turns.
+ROUNDS = {"VGG16": 3, "ResNet50": 3, "DenseNet121": 3}
 
 
 def application(name, size):
@@ -152,17 +154,19 @@ def measure(name, model, patch, stride):
     )
     found = explain(reuse=True)
     count = found.scores.size
-    some = np.repeat(image[None], SAMPLE, axis=0)
+    sample = SAMPLE.get(name, 64)
+    some = np.repeat(image[None], sample, axis=0)
     function = compiled(model)
     ways = {
         f"batches of {size}": partial(in_batches, function, some, size)
         for size in (1, 4, 8, 16, 32, 64)
+        if size <= sample
     }
     ways["one predict a position"] = partial(one_by_one, model, some[:8])
     rounds = ROUNDS.get(name, 5)
     times = take_turns(ways, rounds)
-    each = {way: taken / SAMPLE for way, taken in times.items()}
-    each["one predict a position"] *= SAMPLE / 8
+    each = {way: taken / sample for way, taken in times.items()}
+    each["one predict a position"] *= sample / 8
     best = min((v, k) for k, v in each.items() if k.startswith("batches"))[1]
     unit = int(best.split()[-1])
     helpers = {
@@ -174,7 +178,7 @@ def measure(name, model, patch, stride):
     if name != "EfficientNetB0":
         helpers["first order"] = lambda: gradient(model, image[None], target)
     again = take_turns(helpers, rounds)
-    bare = again.pop(best) / SAMPLE
+    bare = again.pop(best) / sample
     each = {way: value / each[best] for way, value in each.items()}
     each |= {way: taken / count / bare for way, taken in again.items()}
     run = runner(model, forward, [as_target(target)], image[None])
@@ -195,21 +199,25 @@ def measure(name, model, patch, stride):
             else "",
             "method": found.method if way == "reuse" else "",
             "chosen": plan.pays if way == "reuse" else "",
-            "milliseconds a pass": round(bare * 1e3, 3),
         }
 
 
-def main():
-    rows = [
+def main(names):
+    """Measure these networks, or all, and keep the rows of the others."""
+    table = pd.DataFrame(
         row
         for name, build, settings in CASES
+        if name in names or not names
         for patch, stride in settings
         for row in measure(name, build(), patch, stride)
-    ]
-    table = pd.DataFrame(rows)
+    )
     table["machine"] = processor()
-    table.to_csv(RESULTS / "occlusion_costs.csv", index=False)
+    path = RESULTS / "occlusion_costs.csv"
+    if names:
+        old = pd.read_csv(path)
+        table = pd.concat([old[~old["network"].isin(names)], table])
+    table.to_csv(path, index=False)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

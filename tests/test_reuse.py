@@ -7,6 +7,7 @@ from itertools import pairwise, product
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +21,7 @@ from xai_utils._core.fills import filler
 from xai_utils._core.forward import forward
 from xai_utils._core.reading import Reading, numbers
 from xai_utils._core.runner import runner
+from xai_utils.comparison import RESULTS
 from xai_utils.data import photos, silhouettes, stickers
 from xai_utils.occlusion import occlusion
 from xai_utils.targets import (
@@ -787,3 +789,15 @@ def test_half_precision():
     found, expected = table(half), table(single, on=0)
     off = np.abs(found - expected)
     assert off.max() <= 0.02 * np.abs(expected).max()
+
+
+def test_where_reuse_is_chosen_it_was_measured_to_be_faster():
+    """The table of notebook 12, which its benchmark wrote."""
+    table = pd.read_csv(RESULTS / "occlusion_costs.csv")
+    found = table[table["way"] == "reuse"]
+    rows = -(-(found["size"] - found["patch"]) // found["stride"]) + 1
+    assert (found["positions"] == rows**2).all()
+    chosen = found["chosen"].astype(bool)
+    assert chosen.any() and not chosen.all()
+    assert (found["ratio"][chosen] <= 1.05).all()
+    assert (found["multiply-adds"] < 1).all()

@@ -75,7 +75,18 @@ def run(name, paths, look, whole):
     return json.loads(last.outputs[0].text), "\n".join(told)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+WHOLE = "colour 300 × 200"  # a minute and a half alone
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.exhaustive)
+        if kind == WHOLE
+        else kind
+        for kind in KINDS
+    ],
+)
 def test_trained_and_explained(kind, tmp_path):
     folder, table = tmp_path / "my discs", tmp_path / "my table.csv"
     rows, shape = draw(kind, folder), KINDS[kind][0][:2]
@@ -93,7 +104,7 @@ def test_trained_and_explained(kind, tmp_path):
         "first": "float(loaded.predict(images, verbose=0)[5, 0])",
         "error": "float(off.mean())",
     }
-    whole = kind == "colour 300 × 200"  # the rest of it is of drawn people
+    whole = kind == WHOLE  # the rest of it is of drawn people
     trained, told = run("08_training.ipynb", paths, look, whole)
     np.testing.assert_allclose(trained["labels"], rows.radius, rtol=1e-6)
     assert trained["error"] < np.ptp(rows.radius)

@@ -291,8 +291,8 @@ def processor():
     return f"{name}, Python {platform.python_version()}"
 
 
-def compare(folder):
-    """The table, and what could not be compared."""
+def compare(folder, tasks):
+    """The table of these tasks, and what could not be compared."""
     picture = photos.sample("chelsea", 224).astype(np.float32)
     # The 31 others: the same, pushed to the right by more and more.
     rolled = [np.roll(picture, 7 * number, axis=1) for number in range(32)]
@@ -307,8 +307,8 @@ def compare(folder):
             print(f"{library}: {error}", flush=True)
             failed.append({"library": library, "remark": f"error: {error}"})
     rows = []
-    for task, rounds in TASKS.items():
-        rows += measure(task, rounds, ready, folder)
+    for task in tasks:
+        rows += measure(task, TASKS[task], ready, folder)
         print(f"{task}: done", flush=True)
     columns = [
         "library",
@@ -334,11 +334,14 @@ def main():
     parser.add_argument(
         "--write", action="store_true", help="store the table in results/"
     )
+    parser.add_argument(
+        "--tasks", nargs="+", choices=TASKS, default=TASKS, help="only these"
+    )
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = (asked.folder or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        table = compare(folder)
+        table = compare(folder, asked.tasks)
     machine = table["machine"][0]
     print(machine, table.drop(columns="machine").to_string(), sep="\n")
     if asked.write:

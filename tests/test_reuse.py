@@ -801,3 +801,29 @@ def test_where_reuse_is_chosen_it_was_measured_to_be_faster():
     assert chosen.any() and not chosen.all()
     assert (found["ratio"][chosen] <= 1.05).all()
     assert (found["multiply-adds"] < 1).all()
+
+
+@quick
+def test_a_map_that_is_the_kernel_of_a_convolution():
+    """Its sizes are not known, and what it changes is everywhere."""
+    keras.utils.set_random_seed(0)
+    fixed = an_image((1, 16, 16, 12), "float32")
+    x = keras.Input((12, 12, 3))
+    y = layers.Conv2D(4, 3, padding="same")(x)
+
+    def seen(t):
+        made = tf.nn.conv2d(fixed, t, 1, "SAME")
+        return tf.reduce_mean(made, [1, 2]) * tf.reduce_max(t, [1, 2])
+
+    model, image = (
+        keras.Model(x, layers.Lambda(seen)(y)),
+        an_image((12, 12, 3)),
+    )
+
+    def first_output(outputs):
+        return outputs[:, 0]
+
+    asked = {"patch": 3, "stride": 3, "batch_size": 1}
+    found = occlusion(model, image, first_output, **asked)
+    plain = occlusion(model, image, first_output, **asked, reuse=False)
+    np.testing.assert_array_equal(found.scores, plain.scores)

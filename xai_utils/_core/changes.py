@@ -98,7 +98,7 @@ def _kind(operation, read, others, at):
     if type_ in KERNELS:
         # Zeros around a map differ from what a pooling takes for its border.
         clear = not bordered or operation.get_attr("padding") == b"VALID"
-        weights_known = read == [operation.inputs[0]]
+        weights_known = len(read) == 1 and read[0] is operation.inputs[0]
         known = weights_known and (clear or type_ not in POOLS)
         return "kernel" if known else None
     if bordered or any(tensor.shape.rank != 4 for tensor in read):

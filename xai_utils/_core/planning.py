@@ -146,19 +146,23 @@ def _work(operation):
     if operation.type in POOLS:
         each += np.prod(operation.get_attr("ksize"))
     elif operation.type in ("Conv2D", "MatMul"):
-        each += np.prod(operation.inputs[1].shape[:-1])
+        each += _count(operation.inputs[1].shape[:-1])
     elif operation.type == "DepthwiseConv2dNative":
-        each += np.prod(operation.inputs[1].shape[:2])
-    return float(each * (operation.outputs[0].shape[-1] or 1))
+        each += _count(operation.inputs[1].shape[:2])
+    return float(each * _count(operation.outputs[0].shape[-1:]))
 
 
 def _work_on_map(operation):
     """The same for all pixels."""
     shape = operation.outputs[0].shape
-    if shape.rank is None:
+    if not shape.rank or shape.rank == 1:  # unknown, or a number an image
         return 0.0
-    sides = [side for side in shape[1:-1] if side]
-    return _work(operation) * float(np.prod(sides)) if shape.rank > 1 else 0.0
+    return _work(operation) * _count(shape[1:-1])
+
+
+def _count(sides):
+    """Their product; one that is not known counts for nothing."""
+    return float(np.prod([side or 1 for side in sides]))
 
 
 def _work_of_places(changes):
